@@ -1,0 +1,53 @@
+"""How a stage's command line starts: Typer without its extras, errors and usage faults as statuses (docs/messages.md)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from . import messages
+from .errors import OK, USAGE, CitError
+from .version import VERSION
+
+
+def new_app(**settings: Any) -> typer.Typer:
+    """A Typer application as all stages have it: no rich, no completion at run time."""
+    settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **settings)
+
+
+def start(name: str, act: Callable[..., Any] | typer.Typer, speaks: Callable[[], str] | None = None) -> None:
+    """Run a stage's command and end the process with its status. `--speaks` and `--version` are answered here, before anything else."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"{name} {VERSION}")
+        sys.exit(OK)
+    if sys.argv[1:] == ["--speaks"] and speaks is not None:
+        sys.stdout.write(speaks())
+        sys.exit(OK)
+    if isinstance(act, typer.Typer):
+        app = act
+    else:
+        app = new_app()
+        app.command()(act)
+    sys.exit(messages.guarded(name, lambda: _status(name, app)))
+
+
+def _status(name: str, app: typer.Typer) -> int:
+    from typer._click.exceptions import ClickException
+
+    try:
+        ended = app(prog_name=name, standalone_mode=False)
+    except ClickException as error:
+        raise CitError(USAGE, error.format_message(), f"{name} --help says what it takes") from None
+    except typer.Abort:
+        return 1
+    return ended if isinstance(ended, int) else OK
+
+
+def speaks(reads: dict[str, str], writes: dict[str, str]) -> str:
+    """The answer to `--speaks`: TSV, sorted: `reads` or `writes`, section, version."""
+    rows = [("reads", *item) for item in reads.items()] + [("writes", *item) for item in writes.items()]
+    return "".join("\t".join(row) + "\n" for row in sorted(rows))

@@ -1,0 +1,72 @@
+"""Framed streams, by which a cut is never an end (docs/format/stream.md).
+
+@cit-stream 1 DOCUMENTS BYTES SHA256 CLOCK
+exactly BYTES bytes with that digest, then the end
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+
+from . import clock
+from .errors import CONFIG, DATA, CitError
+
+_FRAME = re.compile(rb"@cit-stream 1 (0|[1-9][0-9]{0,9}) (0|[1-9][0-9]{0,14}) ([0-9a-f]{64}) ([0-9TZ:.-]{20,27})\n")
+_START = b"@cit-stream "
+LIMIT = 1 << 30  # bytes of a frame
+
+
+def framed(stream: bytes, documents: int) -> bytes:
+    """The stream with its frame before it."""
+    return f"@cit-stream 1 {documents} {len(stream)} {hashlib.sha256(stream).hexdigest()} {clock.iso(clock.now())}\n".encode() + stream
+
+
+def unframed(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    """A `read` of what is within the frame, all of it checked first; of a stream without a frame, the stream itself.
+
+    Errors: 65 where bytes are missing, too many or others; 78 where the clocks are more than 5 minutes apart.
+    """
+    start = b""
+    while len(start) < len(_START) and _START.startswith(start):
+        more = read(len(_START) - len(start))
+        if not more:
+            break
+        start += more
+    if start != _START:
+        return _after(start, read)
+    line = start
+    while not line.endswith(b"\n") and len(line) < 200:
+        byte = read(1)
+        if not byte:
+            break
+        line += byte
+    match = _FRAME.fullmatch(line)
+    if match is None:
+        raise CitError(DATA, "malformed @cit-stream line", "it reads: @cit-stream 1 DOCUMENTS BYTES SHA256 CLOCK")
+    size = int(match[2])
+    if size > LIMIT:
+        raise CitError(DATA, f"a frame over {LIMIT >> 30} GiB", "send the documents in several streams")
+    apart = abs(clock.parse(match[4].decode()) - clock.now())
+    if apart > 5 * clock.MINUTE:
+        raise CitError(CONFIG, f"the clocks are {clock.duration_text(apart)} apart", "set the clocks of both machines")
+    pieces, missing = [], size
+    while missing:
+        piece = read(min(missing, 1 << 20))
+        if not piece:
+            raise CitError(DATA, f"cut off: {size - missing} of {size} bytes arrived", "nothing of it was used; send it again")
+        pieces.append(piece)
+        missing -= len(piece)
+    if read(1):
+        raise CitError(DATA, "bytes after the end of the frame", "one frame is one stream; nothing of it was used")
+    whole = b"".join(pieces)
+    if hashlib.sha256(whole).hexdigest().encode() != match[3]:
+        raise CitError(DATA, "the stream's sha256 is another than its frame says", "nothing of it was used; send it again")
+    rest = [whole]
+    return lambda _size: rest.pop() if rest else b""
+
+
+def _after(start: bytes, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    first = [start]
+    return lambda size: first.pop() if first and first[0] else read(size)

@@ -1,0 +1,311 @@
+"""Where things are: the home, queues and build accounts (docs/directories.md).
+
+The default home is `~/.cit` (`CIT_HOME`): a queue `main` and this account as its only builder. What is missing of it is
+made at first use and said once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import body, clock, document, journal, names
+from .errors import CONFIG, NOT_FOUND, CitError
+from .messages import tell
+from .put import Item, Putter
+from .spool import Lock, host, make_directory
+
+if TYPE_CHECKING:
+    from .keys import Signer
+    from .signers import Signers
+
+STATES = ("waiting", "held", "assigned", "sent", "done")  # of a queue, in order: of two copies the later wins
+QUEUE_DIRECTORIES = ("incoming", *STATES, "refused", "seen", "control", "builders", "log", "hosts")
+ACCOUNT_STATES = ("inbox", "running", "finished")
+ACCOUNT_DIRECTORIES = (*ACCOUNT_STATES, "work", "store", "interfaces", "control", "seen", "log", "outbox")
+QUEUE_ON_ARRIVAL = 'cit-schedule -q --queue "$PWD" && cit-deliver -q --from "$PWD/assigned"'
+ACCOUNT_ON_ARRIVAL = "cit-run -q --from inbox --to finished; cit-sync -q"
+
+
+def path() -> Path:
+    """The cit home: `CIT_HOME`, else `~/.cit`."""
+    return Path(os.environ.get("CIT_HOME") or os.path.expanduser("~/.cit"))
+
+
+def person() -> str:
+    """Whose work this is, `user@host`."""
+    return f"{journal.account()}@{host()}"
+
+
+def settings(file: Path) -> dict[str, body.Value]:
+    """The keys of a configuration file in cit TOML; empty where it is missing. 78 if others can write it, or it does not parse."""
+    try:
+        with open(file, "rb") as stream:
+            guard(file, os.fstat(stream.fileno()))
+            return body.table(stream.read())
+    except FileNotFoundError:
+        return {}
+    except (CitError, UnicodeDecodeError) as error:
+        what = error.what if isinstance(error, CitError) else "bytes that are no UTF-8"
+        raise CitError(CONFIG, f"{file}: {what}", getattr(error, "hint", "")) from None
+
+
+def guard(file: Path, status: os.stat_result) -> None:
+    """78 where another account can write a file that decides what we do."""
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.geteuid()):
+        raise CitError(CONFIG, f"{file}: others can write it", f"chmod go-w {file}, and see that it is yours")
+
+
+class Queue:
+    """A queue: its directory, settings, key and who may use it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory
+
+    def __truediv__(self, state: str) -> Path:
+        return self.path / state
+
+    @cached_property
+    def settings(self) -> dict[str, body.Value]:
+        return settings(self.path / "queue.toml")
+
+    @cached_property
+    def name(self) -> str:
+        return str(self.settings.get("name") or self.path.name)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the founding key: with the name it says which queue this is."""
+        founded = self.settings.get("founder")
+        return str(founded) if founded else self.signer.public.fingerprint
+
+    @property
+    def full_name(self) -> str:
+        """`main@SHA256:...`, as jobs and assignments name it."""
+        return f"{self.name}@{self.fingerprint}"
+
+    @property
+    def identity(self) -> str:
+        return f"queue@{host()}"
+
+    @property
+    def active(self) -> bool:
+        return self.settings.get("active", True) is True
+
+    @property
+    def epoch(self) -> int:
+        value = self.settings.get("epoch", 1)
+        return value if isinstance(value, int) else 1
+
+    @cached_property
+    def signer(self) -> Signer:
+        from . import keys
+
+        return keys.load(self.path / "key")
+
+    @cached_property
+    def signers(self) -> Signers:
+        from .signers import Signers
+
+        return Signers.read(self.path / "allowed_signers", self.path / "revoked_keys")
+
+    @property
+    def on_arrival(self) -> str:
+        return str(self.settings.get("on-arrival", QUEUE_ON_ARRIVAL))
+
+    def describe(self, job: document.Document) -> Item:
+        """The item of a new job: `waiting`, or `held` until its begin time or release."""
+        wanted = job.table("job")
+        begin, priority = wanted.get("begin"), wanted.get("priority", 0)
+        sequence = names.NEVER if wanted.get("hold") is True else int(begin) if isinstance(begin, int) and begin > clock.now() else 0
+        return Item(
+            job.id,
+            job.digest,
+            job.raw,
+            names.FileName(job.id, job.name),
+            self / ("held" if sequence else "waiting"),
+            priority if isinstance(priority, int) and not sequence else 0,
+            sequence,
+        )
+
+    @property
+    def putter(self) -> Putter:
+        return Putter(self / "waiting" / ".tmp", self / "seen", self.describe)
+
+    def note(self, moves: list[tuple[str, str, str]], stage: str) -> None:
+        """Lines (job, word, detail) for log/DAY.tsv."""
+        journal.note(self / "log", moves, stage)
+
+
+class Account:
+    """A build account: its directory, key, and whom it believes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory
+
+    def __truediv__(self, state: str) -> Path:
+        return self.path / state
+
+    @cached_property
+    def settings(self) -> dict[str, body.Value]:
+        return settings(self.path / "config.toml")
+
+    @cached_property
+    def signer(self) -> Signer:
+        from . import keys
+
+        return keys.load(self.path / "key")
+
+    @cached_property
+    def signers(self) -> Signers:
+        from .signers import Signers
+
+        return Signers.read(self.path / "allowed_signers", self.path / "revoked_keys")
+
+    @property
+    def identity(self) -> str:
+        return f"builder@{host()}"
+
+    @property
+    def on_arrival(self) -> str:
+        return str(self.settings.get("on-arrival", ACCOUNT_ON_ARRIVAL))
+
+    def note(self, moves: list[tuple[str, str, str]], stage: str) -> None:
+        journal.note(self / "log", moves, stage)
+
+
+def find_queue(wanted: str | None) -> Queue:
+    """The queue that `@name`, `name` or a directory means; without any the first of `queues` in config.toml, else main. 66 if there is none."""
+    if not wanted:
+        configured = settings(path() / "config.toml").get("queues")
+        wanted = str(configured[0]) if isinstance(configured, list) and configured else "@main"
+    if wanted in ("@main", "main"):
+        ensure()
+    place = path() / "queues" / wanted.lstrip("@") if "/" not in wanted else Path(wanted)
+    if wanted in (".", "..") or (not wanted.startswith("@") and "/" not in wanted and (Path(wanted) / "queue.toml").exists()):
+        place = Path(wanted)
+    if not (place / "queue.toml").exists():
+        raise CitError(NOT_FOUND, f"no queue {wanted}", f"`cit queues` lists them; `cit init {wanted}` makes one")
+    return Queue(place.absolute())
+
+
+def own_account() -> Account:
+    """The build account of the cit home."""
+    ensure()
+    return Account(path())
+
+
+def ensure() -> Path:
+    """Make what is missing of the home: directories, keys, queue `main`, this account as its builder. Said once; safe to race."""
+    home = path()
+    if (home / ".ready").exists():
+        return home
+    make_directory(home)
+    with Lock(home / ".lock"):
+        if (home / ".ready").exists():
+            return home
+        from . import keys
+
+        for name in ACCOUNT_DIRECTORIES:
+            make_directory(home / name)
+        configured = settings(home / "config.toml").get("key")
+        mine = keys.find_personal(home, str(configured) if configured else None)
+        if mine is None:
+            mine = keys.generate(home / "id_ed25519", person())
+            tell(
+                "note",
+                f"made a key of your own: {home / 'id_ed25519'}",
+                hint="your ssh key, once you have one, is used instead: `cit config key ~/.ssh/id_ed25519`",
+            )
+        account = Account(home)
+        builder = keys.generate(home / "key", account.identity)
+        queue = make_queue(home / "queues" / "main")
+        person_line = f'{person()} namespaces="cit-job,cit-control" {mine.public.line}\n'
+        queue_line = f'{queue.identity} namespaces="cit-queue" {queue.signer.public.line}\n'
+        builder_line = f'{account.identity} namespaces="cit-result,cit-builder" {builder.public.line}\n'
+        for file in (home / "allowed_signers", queue / "allowed_signers"):
+            if not file.exists():
+                write_new(file, (person_line + queue_line + builder_line).encode())
+        if not any((queue / "builders").glob("*.cit")):
+            described = describe_builder(account)
+            write_new(queue / "builders" / f"{described.id}-{described.name}.cit", described.raw)
+        write_new(home / ".ready", b"")
+        tell("note", f"made {home}: a queue `main`, and this machine as its builder")
+    return home
+
+
+def make_queue(directory: Path) -> Queue:
+    """Make a queue's directories, key and queue.toml, where missing."""
+    from . import keys
+
+    for name in QUEUE_DIRECTORIES:
+        make_directory(directory / name)
+    queue = Queue(directory)
+    signer = keys.generate(directory / "key", queue.identity)
+    if not (directory / "queue.toml").exists():
+        text = body.toml({"name": directory.name, "owner": person(), "active": True, "epoch": 1, "founder": signer.public.fingerprint})
+        text += b"# on-arrival = " + body.toml({"x": QUEUE_ON_ARRIVAL})[4:]
+        write_new(directory / "queue.toml", text)
+    return queue
+
+
+def describe_builder(account: Account) -> document.Document:
+    """The signed `builder` document of this machine: cores as slots, its memory, disk and tags (docs/format/builder.md)."""
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    disk = os.statvfs(account.path)
+    machine = os.uname()
+    described = document.new(
+        builder_name(),
+        document.section(
+            "builder",
+            "toml",
+            body.toml(
+                {
+                    "name": builder_name(),
+                    "account": person(),
+                    "host": host(),
+                    "key": account.signer.public.fingerprint,
+                    "door": str(account.path),
+                    "slots": cores,
+                    "ahead": 1000,
+                    "cpus": cores,
+                    "mem": f"{memory >> 20}M",
+                    "tmp": f"{disk.f_bavail * disk.f_frsize >> 20}M",
+                    "tags": [machine.sysname.lower(), machine.machine],
+                    "state": "up",
+                    "created": body.Time(clock.now()),
+                }
+            ),
+        ),
+    )
+    return signed(described, account.signer, account.identity, "cit-builder")
+
+
+def builder_name() -> str:
+    """This machine's name as a builder: its host name in the letters that names allow."""
+    name = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in host().lower() if letter.isascii())
+    return (name.lstrip("._-") or "local")[:64]
+
+
+def signed(unsigned: document.Document, signer: Signer, by: str, namespace: str) -> document.Document:
+    """The document closed with a signature over all it has (docs/format/signatures.md)."""
+    return unsigned.extended(document.section("signature", "sshsig", signer.sign(unsigned.raw, namespace), by=by, ns=namespace))
+
+
+def write_new(file: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write a small file whole or not at all, synced."""
+    from .spool import sync_directory, sync_files, write_all
+
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        write_all(fd, content, str(file))
+    finally:
+        os.close(fd)
+    sync_files([str(beside)])
+    os.rename(beside, file)
+    sync_directory(file.parent)
