@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from cit_format import keys, signers
 from cit_format.errors import CONFIG, DENIED, CitError
 from cit_format.signers import Signers, parse_allowed_signers
-from cit_format.sshsig import PublicKey, pack, public_key
+from cit_format.sshsig import PublicKey, pack, parse_signature, public_key, verify
 
 Ask = Callable[[str, datetime], bool]
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
@@ -169,6 +170,32 @@ def test_ssh_keygen_agrees_on_namespaces_and_times(ask: Ask, monkeypatch: pytest
         time.tzset()
 
 
+LAX = {
+    "no namespaces": "ada@sun KEY",
+    "wildcard name": '*@sun namespaces="cit-job" KEY',
+    "wildcard namespace": 'ada@sun namespaces="cit-*" KEY',
+    "quoted name": '"ada@sun" namespaces="cit-job" KEY',
+    "two names": 'ada@sun,bob@sun namespaces="cit-job" KEY',
+}
+
+
+@pytest.mark.parametrize("name", LAX)
+def test_the_page_says_where_ssh_keygen_is_laxer(name: str, key_files: dict[str, Path], tmp_path: Path) -> None:
+    signer = keys.load(key_files["ed25519"])
+    line = LAX[name].replace("KEY", signer.public.line)
+    assert_ssh_keygen_verifies(signer, line, tmp_path)
+    with pytest.raises(CitError) as caught:
+        from_text(line)
+    assert caught.value.status == CONFIG
+
+
+def assert_ssh_keygen_verifies(signer: keys.Signer, line: str, directory: Path) -> None:
+    (directory / "sig").write_bytes(signer.sign(b"message", "cit-job"))
+    written(directory / "allowed", line + "\n")
+    command = ["ssh-keygen", "-Y", "verify", "-f", "allowed", "-I", "ada@sun", "-n", "cit-job", "-s", "sig"]
+    subprocess.run(command, input=b"message", cwd=directory, capture_output=True, check=True)
+
+
 # The files
 
 
@@ -239,3 +266,23 @@ def test_ten_thousand_lines_are_one_look_up_each() -> None:
     entries = from_text("\n".join(f'u{number}@sun namespaces="cit-job" {key.line}' for number, key in enumerate(crowd)))
     assert len(entries.allowed) == 10_000 and max(map(len, entries.allowed.values())) == 1
     assert entries.principal(crowd[7], "cit-job", NOON) == "u7@sun"
+
+
+# The page
+
+
+def test_the_commands_of_the_page_do_what_it_shows(tmp_path: Path) -> None:
+    page = Path(__file__).parents[3] / "docs" / "format" / "signatures.md"
+    job, allowed, transcript = (
+        re.search(rf"```{fence}\b.*?\n(.*?)```", page.read_text(), re.S)[1] for fence in ("cit", "text", "console")
+    )
+    (tmp_path / "hello.cit").write_text(job)
+    written(tmp_path / "allowed_signers", allowed)
+    for command, shown in re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", transcript, re.M):
+        run = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+        assert (run.returncode, run.stdout) == (0, shown), run.stderr
+    entries, whole = Signers.read(tmp_path / "allowed_signers"), job.encode()
+    for match, who in zip(re.finditer(rb"^@begin signature 1 sshsig .*\n((?:.*\n)*?)@end", whole, re.M), ("ada@sun", "queue@sun")):
+        signature = parse_signature(match[1])
+        verify(signature, whole[: match.start()], signature.namespace)
+        assert entries.principal(signature.key, signature.namespace, NOON) == who
