@@ -19,6 +19,9 @@ lint: ## ruff and mypy
 wheels: ## a wheel of each room and of the suite, in dist/
 	for room in . cit_*/; do (cd "$$room" && "$(CURDIR)/.venv/bin/python" -m hatchling build -t wheel -d "$(CURDIR)/dist") || exit; done
 
+changelog: ## what changed since the last release
+	@sed 's/^/- /' changes/*.md
+
 clean: ## remove what was built and cached, .venv too
 	rm -rf .venv .venv.lock dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -61,3 +61,10 @@ def test_suite_asks_for_what_its_rooms_ask_for() -> None:
         scripts.update(programs(room))
     assert set(project(".")["dependencies"]) == wanted, PAGE
     assert programs(".") == scripts, PAGE
+
+
+def test_pages_that_rules_name_are_there() -> None:
+    """`see FILE, 'HEADING'` in tests/rules leads somewhere."""
+    for path in (CHECKOUT / "tests/rules").glob("test_*.py"):
+        for page, heading in re.findall(r"see ([\w/.]+\.md), '([^'{]+)'", path.read_text()):
+            assert f"\n## {heading}\n" in (CHECKOUT / page).read_text(), f"{path.name}: {page} has no heading {heading}"
