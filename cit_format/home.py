@@ -27,7 +27,8 @@ QUEUE_DIRECTORIES = ("incoming", *STATES, "refused", "seen", "control", "builder
 ACCOUNT_STATES = ("inbox", "running", "finished")
 ACCOUNT_DIRECTORIES = (*ACCOUNT_STATES, "work", "store", "interfaces", "control", "seen", "log", "outbox")
 QUEUE_ON_ARRIVAL = 'cit-schedule -q --queue "$PWD" && cit-deliver -q --from "$PWD/assigned"'
-ACCOUNT_ON_ARRIVAL = "cit-run -q --from inbox --to finished; cit-sync -q"
+ACCOUNT_ON_ARRIVAL = "cit-run -q --from inbox --to finished"
+ACCOUNT_ON_END = "cit-sync -q"
 
 
 def path() -> Path:

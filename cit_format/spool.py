@@ -216,6 +216,11 @@ class Claim:
             self.grown[name] = grown
         self.moves.append((name, target, as_name or name))
 
+    def drop(self, name: str) -> None:
+        """Remove a taken document: another place has it on disk, as its ticket says."""
+        os.unlink(self.path / name)
+        self.held.remove(name)
+
     def back(self, name: str) -> None:
         """Return a taken document to its spool."""
         give_back(self.path / name, self.spool)
