@@ -133,7 +133,7 @@ class Signers:
         """From the two files; CitError 78 when one holds what is forbidden, or when others can write it."""
         text, gone = _read(allowed), _read(revoked) if revoked else b""
         krl = gone if gone.startswith(KRL_MAGIC) else b""
-        keys = [] if krl or not revoked else _revoked_keys(_text(gone, revoked), str(revoked))
+        keys = [] if krl or not revoked else parse_revoked_keys(_text(gone, revoked), str(revoked))
         return cls(parse_allowed_signers(_text(text, allowed), str(allowed)), keys, krl, str(allowed))
 
     def principal(self, key: PublicKey, namespace: str, now: datetime) -> str:
@@ -176,7 +176,7 @@ def _text(data: bytes, path: Path) -> str:
         raise CitError(CONFIG, "the file is not UTF-8 text", "write names and keys in plain text, one a line", str(path)) from None
 
 
-def _revoked_keys(text: str, name: str) -> list[PublicKey]:
+def parse_revoked_keys(text: str, name: str) -> list[PublicKey]:
     """One public key a line; a line that cannot be read is CitError 78, so that no revocation is passed over."""
     found = []
     for number, line in enumerate(text.split("\n"), 1):

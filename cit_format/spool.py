@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import clock, names
+from . import body, clock, names
 from .errors import IO, CitError
 
 GROUP = 64  # from so many files on, one syncfs serves all
@@ -119,8 +119,8 @@ def rename_new(source: str | Path, target: str | Path) -> None:
 class Lock:
     """flock on a file that is made if missing; `with` waits, `try_now` does not. Held as long as this process lives."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = str(path)
         self.fd = -1
 
     def _open(self, flags: int) -> bool:
@@ -177,24 +177,23 @@ class Claim:
         self.held: list[str] = []
         self.grown: dict[str, bytes] = {}
         self.moves: list[tuple[str, Path, str]] = []
+        self.decided = False  # the moves are written down: who finds this claim dead finishes them
 
     def __enter__(self) -> Claim:
         (self.spool / ".claim").mkdir(mode=0o700, exist_ok=True)
         # Made under a hidden name and locked before it shows, so that nobody takes it for a dead one.
         hidden = self.path.with_name("." + self.path.name)
         hidden.mkdir(mode=0o700)
-        self.lock.path = hidden / "lock"
+        self.lock = Lock(hidden / "lock")
         self.lock.try_now()
         os.rename(hidden, self.path)
-        self.lock.path = self.path / "lock"
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in self.held:
-            give_back(self.path / name, self.spool)
-        with contextlib.suppress(OSError):
-            os.unlink(self.path / "lock")
-            os.rmdir(self.path)
+        if not self.decided:
+            for name in self.held:
+                give_back(self.path / name, self.spool)
+            drop_claim(self.path)
         self.lock.release()
 
     def take(self, name: str) -> bytes | None:
@@ -230,40 +229,85 @@ class Claim:
         """Do the noted moves: longer contents written beside and synced, put in place, moved on, directories synced."""
         if not self.moves:
             return
-        replace_contents({self.path / name: raw for name, raw in self.grown.items()})
+        beside = write_beside({self.path / name: raw for name, raw in self.grown.items()})
+        if beside:
+            # From here on the moves are decided: who finds this claim dead finishes them (`recover`).
+            record = body.tsv((name, os.path.relpath(target, self.spool), as_name) for name, target, as_name in self.moves)
+            replace_contents({self.path / ".moves": record})
+            sync_directory(self.path)
+            self.decided = True
+        for path in beside:
+            os.rename(path, _in_front(path))
         for name, target, as_name in self.moves:
             rename_new(self.path / name, target / as_name)
             self.held.remove(name)
         for directory in {target for _, target, _ in self.moves} | {self.path, self.spool}:
             sync_directory(directory)
+        if self.decided:
+            os.unlink(self.path / ".moves")
+            self.decided = False
         self.moves.clear()
         self.grown.clear()
 
 
 def replace_contents(contents: dict[Path, bytes]) -> None:
     """Give files a new content, each all or nothing: written beside, synced together, renamed over. The caller syncs directories."""
-    beside = {path: str(path.with_name("." + path.name)) for path in contents}
-    for path, raw in contents.items():
-        fd = os.open(beside[path], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    for path in write_beside(contents):
+        os.rename(path, _in_front(path))
+
+
+def write_beside(contents: dict[Path, bytes]) -> list[Path]:
+    """Write each content into a hidden file beside its path, `.NAME`, all synced together: the paths of these."""
+    beside = [path.with_name("." + path.name) for path in contents]
+    for path, raw in zip(beside, contents.values()):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             write_all(fd, raw, str(path))
         finally:
             os.close(fd)
-    sync_files(list(beside.values()))
-    for path in contents:
-        os.rename(beside[path], path)
+    sync_files([str(path) for path in beside])
+    return beside
 
 
-def give_back(path: Path, spool: Path) -> None:
+def _in_front(beside: Path) -> Path:
+    return beside.with_name(beside.name[1:])
+
+
+def give_back(path: Path, spool: Path, as_name: str | None = None) -> None:
     """Return a claimed document to its spool; where one of its name is there already, the longer copy stays."""
+    target = spool / (as_name or path.name)
     with contextlib.suppress(FileNotFoundError):
         try:
-            rename_new(path, spool / path.name)
+            rename_new(path, target)
         except FileExistsError:
-            if path.stat().st_size > (spool / path.name).stat().st_size:
-                os.rename(path, spool / path.name)
+            if path.stat().st_size > target.stat().st_size:
+                os.rename(path, target)
             else:
                 os.unlink(path)
+
+
+def recover(spool: Path) -> int:
+    """What dead processes held in a spool: moves that were decided are finished, everything else goes back. How many documents."""
+    count = 0
+    for path, _lock in dead_claims(spool):
+        changed = {path, spool}
+        try:
+            decided = body.rows((path / ".moves").read_bytes())
+        except FileNotFoundError:
+            decided = []
+        for name, target, as_name in decided:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path / f".{name}", path / name)
+            count += (path / name).exists()
+            give_back(path / name, spool / target, as_name)
+            changed.add(spool / target)
+        for name in listing(path):
+            give_back(path / name, spool)
+            count += 1
+        for directory in changed:
+            sync_directory(directory)
+        drop_claim(path)
+    return count
 
 
 def dead_claims(spool: Path) -> Iterator[tuple[Path, Lock]]:
