@@ -10,6 +10,7 @@ import calendar
 import os
 import re
 import time
+from functools import lru_cache
 
 from .errors import CONFIG, DATA, USAGE, CitError
 
@@ -94,7 +95,12 @@ def id_moment(identity: str) -> int:
 
 def id_day(identity: str) -> str:
     """The UTC day inside an ID: `seen/DAY/` and `done/DAY/` of a document (docs/directories.md)."""
-    return day(id_moment(identity))
+    return _day(id_moment(identity) // DAY)
+
+
+@lru_cache(maxsize=64)
+def _day(number: int) -> str:
+    return day(number * DAY)
 
 
 # --- durations and sizes ------------------------------------------------------------------------------------------

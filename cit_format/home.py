@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import body, clock, document, journal, names
+from . import body, clock, document, grammar, journal, names
 from .errors import CONFIG, NOT_FOUND, CitError
 from .messages import tell
 from .put import Item, Putter
@@ -88,7 +88,7 @@ class Queue:
         """`main@SHA256:...`, as jobs and assignments name it."""
         return f"{self.name}@{self.fingerprint}"
 
-    @property
+    @cached_property
     def identity(self) -> str:
         return f"queue@{host()}"
 
@@ -127,7 +127,7 @@ class Queue:
             job.digest,
             job.raw,
             names.FileName(job.id, job.name),
-            self / ("held" if sequence else "waiting"),
+            f"{self.path}/{'held' if sequence else 'waiting'}",
             priority if isinstance(priority, int) and not sequence else 0,
             sequence,
         )
@@ -166,7 +166,7 @@ class Account:
 
         return Signers.read(self.path / "allowed_signers", self.path / "revoked_keys")
 
-    @property
+    @cached_property
     def identity(self) -> str:
         return f"builder@{host()}"
 
@@ -294,7 +294,12 @@ def builder_name() -> str:
 
 def signed(unsigned: document.Document, signer: Signer, by: str, namespace: str) -> document.Document:
     """The document closed with a signature over all it has (docs/format/signatures.md)."""
-    return unsigned.extended(document.section("signature", "sshsig", signer.sign(unsigned.raw, namespace), by=by, ns=namespace))
+    return unsigned.extended(b"%s\n%s@end signature\n" % (_signature_line(by, namespace), signer.sign(unsigned.raw, namespace)))
+
+
+@lru_cache(maxsize=16)
+def _signature_line(by: str, namespace: str) -> bytes:
+    return f"@begin signature 1 sshsig {grammar.written_attributes({'by': by, 'ns': namespace})}".encode()
 
 
 def write_new(file: Path, content: bytes, mode: int = 0o600) -> None:

@@ -33,7 +33,7 @@ class Item(NamedTuple):
     digest: str
     raw: bytes
     name: names.FileName
-    spool: Path
+    spool: str
     priority: int = 0
     sequence: int = 0  # microseconds; 0: the next one of the spool
 
@@ -68,6 +68,8 @@ class Putter:
     def __init__(self, temporary: Path, seen: Path, describe: Callable[[Document], Item]) -> None:
         self.temporary = temporary
         self.seen = seen
+        self._beside = f"{temporary}/"
+        self._seen = f"{seen}/"
         self.describe = describe
         self.sequence_lock = temporary.parent / ".sequence"
 
@@ -85,14 +87,14 @@ class Putter:
         try:
             for number in order:
                 locks.append(self._write(group[number]))
-            sync_files([str(lock.path) for lock in locks])
+            sync_files([lock.path for lock in locks])
             sync_directory(self.temporary)
             outcomes = [self._see(item, first + number) for number, item in enumerate(group)]
             for day in {item.day for item in group}:
-                sync_directory(self.seen / day)
+                sync_directory(self._seen + day)
             for item, outcome in zip(group, outcomes):
                 self._name(item, outcome)
-            for directory in {item.spool for item in group} | {self.temporary}:
+            for directory in {item.spool for item in group} | {str(self.temporary)}:
                 sync_directory(directory)
         finally:
             for lock in locks:
@@ -107,7 +109,7 @@ class Putter:
         except FileNotFoundError:
             return 0
         for mark in entries:
-            lock = Lock(self.temporary / mark)
+            lock = Lock(self._beside + mark)
             try:
                 if os.path.exists(lock.path) and lock.try_now():
                     finished += self._finish(lock, mark)
@@ -119,13 +121,16 @@ class Putter:
     def _write(self, item: Item) -> Lock:
         """The bytes under `.tmp/MARK`, locked, not yet synced."""
         while True:
-            lock = Lock(self.temporary / item.mark)
+            lock = Lock(self._beside + item.mark)
             lock.__enter__()
+            left = os.fstat(lock.fd).st_size
+            if left == 0:
+                break
             if not self._finish(lock, item.mark):
+                os.ftruncate(lock.fd, 0)
                 break
             lock.release()  # what a dead writer had left has got its name
-        os.ftruncate(lock.fd, 0)
-        write_all(lock.fd, item.raw, str(lock.path))
+        write_all(lock.fd, item.raw, lock.path)
         return lock
 
     def _finish(self, lock: Lock, mark: str) -> bool:
@@ -141,13 +146,13 @@ class Putter:
         if left.mark != mark or left.digest != digest:
             return False
         self._name(left, Outcome(ACCEPTED, key))
-        for directory in (left.spool, self.temporary):
+        for directory in (left.spool, str(self.temporary)):
             sync_directory(directory)
         return True
 
     def _see(self, item: Item, sequence: int) -> Outcome:
         key = names.key(item.priority, item.sequence or sequence)
-        place = self.seen / item.day / item.mark
+        place = f"{self._seen}{item.day}/{item.mark}"
         for _ in range(2):
             try:
                 os.symlink(f"{key}~{item.digest}", place)
@@ -160,10 +165,10 @@ class Putter:
         raise CitError(IO, f"cannot write {place}", "is the directory being removed?")
 
     def _name(self, item: Item, outcome: Outcome) -> None:
-        temporary = self.temporary / item.mark
+        temporary = self._beside + item.mark
         if outcome.word == ACCEPTED:
             try:
-                rename_new(temporary, item.spool / str(item.name._replace(key=outcome.key)))
+                rename_new(temporary, f"{item.spool}/{outcome.key}.{item.name}")
                 return
             except FileExistsError:
                 pass  # the name is there: these very bytes, as seen says
