@@ -13,8 +13,9 @@ from collections.abc import Callable
 from . import clock
 from .errors import CONFIG, DATA, CitError
 
-_FRAME = re.compile(rb"@cit-stream 1 (0|[1-9][0-9]{0,9}) (0|[1-9][0-9]{0,14}) ([0-9a-f]{64}) ([0-9TZ:.-]{20,27})\n")
+_FRAME = re.compile(rb"@cit-stream 1 (0|[1-9][0-9]{0,9}) (0|[1-9][0-9]{0,14}) ([0-9a-f]{64}) ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)\n")
 _START = b"@cit-stream "
+_HEAD = re.compile(rb"^@cit(?: |$)", re.M)
 LIMIT = 1 << 30  # bytes of a frame
 
 
@@ -23,10 +24,11 @@ def framed(stream: bytes, documents: int) -> bytes:
     return f"@cit-stream 1 {documents} {len(stream)} {hashlib.sha256(stream).hexdigest()} {clock.iso(clock.now())}\n".encode() + stream
 
 
-def unframed(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+def unframed(read: Callable[[int], bytes], acts: bool = True) -> Callable[[int], bytes]:
     """A `read` of what is within the frame, all of it checked first; of a stream without a frame, the stream itself.
 
-    Errors: 65 where bytes are missing, too many or others; 78 where the clocks are more than 5 minutes apart.
+    Errors: 65 where bytes are missing, too many or others; 78 where the clocks are more than 5 minutes apart. Who only
+    looks at the stream (`acts` is false) does not compare clocks.
     """
     start = b""
     while len(start) < len(_START) and _START.startswith(start):
@@ -49,7 +51,7 @@ def unframed(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
     if size > LIMIT:
         raise CitError(DATA, f"a frame over {LIMIT >> 30} GiB", "send the documents in several streams")
     apart = abs(clock.parse(match[4].decode()) - clock.now())
-    if apart > 5 * clock.MINUTE:
+    if acts and apart > 5 * clock.MINUTE:
         raise CitError(CONFIG, f"the clocks are {clock.duration_text(apart)} apart", "set the clocks of both machines")
     pieces, missing = [], size
     while missing:
@@ -63,6 +65,9 @@ def unframed(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
     whole = b"".join(pieces)
     if hashlib.sha256(whole).hexdigest().encode() != match[3]:
         raise CitError(DATA, "the stream's sha256 is another than its frame says", "nothing of it was used; send it again")
+    count = sum(1 for _ in _HEAD.finditer(whole))
+    if count != int(match[1]):
+        raise CitError(DATA, f"{count} documents where the frame says {int(match[1])}", "nothing of it was used; who framed it counted wrong")
     rest = [whole]
     return lambda _size: rest.pop() if rest else b""
 

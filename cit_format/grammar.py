@@ -55,6 +55,8 @@ def begin(line: bytes) -> tuple[str, str, str, str]:
         text = written[1:].decode()
     except UnicodeDecodeError:
         raise fault("bytes that are no UTF-8 in a control line", "values are UTF-8") from None
+    if form == b"tar" and " enc=" not in f" {text}":
+        raise fault("a tar that is not encoded", "a tar has enc=base64, or enc=age")
     if text:
         keys = [pair.partition("=")[0] for pair in text.split(" ")]
         if len(set(keys)) != len(keys):

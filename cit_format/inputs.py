@@ -20,14 +20,14 @@ Files = Optional[list[str]]
 def opened(name: str) -> Iterator[Read]:
     """A `read` of the file, or of stdin for `-`; 66 where there is no such file. What is framed is checked first."""
     if name == "-":
-        yield frame.unframed(lambda size: os.read(0, size))
+        yield frame.unframed(lambda size: os.read(0, size), acts=False)
         return
     with ExitStack() as stack:
         try:
             stream = stack.enter_context(open(name, "rb", buffering=0))
         except FileNotFoundError:
             raise CitError(NOT_FOUND, "no such file", "is the name right? stdin is -", name) from None
-        yield frame.unframed(stream.read)
+        yield frame.unframed(stream.read, acts=False)
 
 
 def each_file(files: Files, act: Callable[[str, Read], int]) -> int:

@@ -94,8 +94,11 @@ class _Buffer:
         self.line += piece.count(b"\n")
         return piece
 
-    def control_line(self) -> bytes:
-        """The next line without its newline, not yet taken; empty at the end of the stream."""
+    def control_line(self, between: bool = False) -> bytes:
+        """The next line without its newline, not yet taken; empty at the end of the stream.
+
+        `between` sections an incomplete line that begins the next document is given too: it is that document's fault.
+        """
         start = 0
         while True:
             stop = self.data.find(b"\n", self.at + start)
@@ -105,8 +108,9 @@ class _Buffer:
             if stop >= 0:
                 return bytes(self.data[self.at : stop])
             if not self.more():
-                if start == 0:
-                    return b""
+                rest = bytes(self.data[self.at :])
+                if not rest or (between and (rest == b"@cit" or rest.startswith(b"@cit "))):
+                    return rest
                 raise fault("the last newline is missing", "was the file cut off? a document ends with a whole line")
 
     def body(self, limit: int) -> int:
@@ -172,7 +176,7 @@ class _Scanner:
                 number = 0
                 while True:
                     at = buffer.line
-                    line = buffer.control_line()
+                    line = buffer.control_line(between=True)
                     if line.startswith(b"@cit ") or line == b"@cit" or (not line and buffer.ended):
                         break
                     number += 1
