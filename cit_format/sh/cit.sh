@@ -45,27 +45,26 @@ cit_line_attr() { # KEY
     }'
 }
 
-# A value of the first SECTION of what is signed, which is flat TOML: a string without its quotes (\u escapes stay), else as written.
-cit_value() { # FILE SECTION KEY
+# A value of the first SECTION of what is signed, which is flat TOML: a string without its quotes (\u escapes stay), else as
+# written; 66 where it is not there, 65 where it is there twice.
+cit_value() ( # FILE SECTION KEY
+  cit_has "$1" "$2" || return
   cit_section "$1" "$2" | LC_ALL=C awk -v key="$3" '
     { at = index($0, "="); name = substr($0, 1, at - 1); gsub(/[ \t]/, "", name) }
-    name != key || !at { next }
-    {
-      found = 1
-      text = substr($0, at + 1)
+    at && name == key { found++; text = substr($0, at + 1) }
+    END {
+      if (found != 1) exit found ? 65 : 66
       sub(/^[ \t]+/, "", text)
       if (text ~ /^"/) {
         for (i = 2; (c = substr(text, i, 1)) != "\"" && c != ""; i++) {
-          if (c == "\\") { c = substr(text, ++i, 1); c = c == "t" ? "\t" : c == "n" ? "\n" : c }
+          if (c == "\\") { c = substr(text, ++i, 1); c = c == "t" ? "\t" : c == "n" ? "\n" : c == "u" || c == "U" ? "\\" c : c }
           plain = plain c
         }
         print plain
       } else if (text ~ /^\[/) { sub(/\][^]]*$/, "]", text); print text }
       else { sub(/[ \t]*(#.*)?$/, "", text); print text }
-      exit
-    }
-    END { if (!found) exit 66 }'
-}
+    }'
+)
 
 # stdin as it stands in a file, and back: a line that looks like a control line has one more @.
 cit_quote() {
