@@ -89,7 +89,7 @@ _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}[Zz]"
 _SCALAR = rf"(?:{_STRING}|{_TIME}|{_INTEGER}|true|false)"
 _BLANK = r"[ \t]*"
 _ARRAY = rf"\[{_BLANK}(?:{_SCALAR}{_BLANK}(?:,{_BLANK}{_SCALAR}{_BLANK})*,?{_BLANK})?\]"
-_LINE = re.compile(rf"{_BLANK}([A-Za-z0-9_-]+){_BLANK}={_BLANK}({_SCALAR}|{_ARRAY}){_BLANK}(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?")
+LINE = re.compile(rf"{_BLANK}([A-Za-z0-9_-]+){_BLANK}={_BLANK}({_SCALAR}|{_ARRAY}){_BLANK}(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _COMMENT = re.compile(rf"{_BLANK}(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _SCALARS = re.compile(_SCALAR)
 _TOML_PLAIN = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\"}
@@ -124,7 +124,7 @@ def table(body: bytes) -> dict[str, Value]:
     """The keys of a cit TOML body: strings, ints, bools, `Time`s and one-line lists of these; else CitError 65 with the line."""
     values: dict[str, Value] = {}
     for number, line in enumerate(body.decode().split("\n"), 1):
-        match = _LINE.fullmatch(line)
+        match = LINE.fullmatch(line)
         if match is None:
             if _COMMENT.fullmatch(line):
                 continue

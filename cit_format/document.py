@@ -111,7 +111,7 @@ class Document:
         return Document(self.id, self.name, b"".join(raw), sections)
 
 
-def section(kind: str, form: str, body: bytes, version: int = 1, **attributes: str) -> bytes:
+def section(kind: str, form: str, body: bytes, version: int = 1, /, **attributes: str) -> bytes:
     """The bytes of a section; base64 is used where the body is a tar or no text that ends with a newline."""
     if attributes.get("enc") == "base64" or (attributes.get("enc") != "age" and (form in ("tar", "git-bundle") or not is_text(body))):
         attributes["enc"] = "base64"

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from . import clock
 from .errors import CONFIG, DATA, CitError
 
-_FRAME = re.compile(rb"@cit-stream 1 (0|[1-9][0-9]{0,9}) (0|[1-9][0-9]{0,14}) ([0-9a-f]{64}) ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)\n")
+_TIME = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+_FRAME = re.compile(rb"@cit-stream 1 (0|[1-9][0-9]{0,9}) (0|[1-9][0-9]{0,14}) ([0-9a-f]{64}) (" + _TIME + rb")\n")
 _START = b"@cit-stream "
 _HEAD = re.compile(rb"^@cit(?: |$)", re.M)
 LIMIT = 1 << 30  # bytes of a frame
@@ -24,11 +25,11 @@ def framed(stream: bytes, documents: int) -> bytes:
     return f"@cit-stream 1 {documents} {len(stream)} {hashlib.sha256(stream).hexdigest()} {clock.iso(clock.now())}\n".encode() + stream
 
 
-def unframed(read: Callable[[int], bytes], acts: bool = True) -> Callable[[int], bytes]:
+def unframed(read: Callable[[int], bytes], acts: bool = True, strict: bool = False) -> Callable[[int], bytes]:
     """A `read` of what is within the frame, all of it checked first; of a stream without a frame, the stream itself.
 
     Errors: 65 where bytes are missing, too many or others; 78 where the clocks are more than 5 minutes apart. Who only
-    looks at the stream (`acts` is false) does not compare clocks.
+    looks at the stream (`acts` is false) does not compare clocks. `strict`: 65 where there is no frame.
     """
     start = b""
     while len(start) < len(_START) and _START.startswith(start):
@@ -37,6 +38,8 @@ def unframed(read: Callable[[int], bytes], acts: bool = True) -> Callable[[int],
             break
         start += more
     if start != _START:
+        if strict:
+            raise CitError(DATA, "no frame", "cit-format frame puts one before a stream")
         return _after(start, read)
     line = start
     while not line.endswith(b"\n") and len(line) < 200:

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import clock, sshsig
+from .body import Time
 from .document import Document, Section
 from .errors import DATA, DENIED, CitError
 
@@ -21,6 +22,7 @@ SUBMITTED = frozenset(
     ["job", "script", "call", "source", "bundle", "change", "env", "config", "files", "needs", "keep", "secret", "after", "reply", "grant"]
 )
 APPENDED = frozenset(["event", "assignment", "environment", "artefact", "result", "signature"])
+ALONE = frozenset(["control", "builder", "load", "hosts", "ticket"])  # sections of documents that are no jobs
 LATER = 30 * clock.DAY  # the longest that a job may be valid
 SKEW = 5 * clock.MINUTE  # clocks differ by so much at most
 
@@ -83,14 +85,14 @@ def objection(document: Document) -> None:
             raise _denied(document, f"section {section.kind} before the submitter's signature", "only the stages after it may say that")
         if section.kind in SUBMITTED and section.version != "1":
             raise CitError(DATA, f"section {section.kind} has version {section.version[:20]}", "this program knows version 1", document.label)
-    missing = [key for key in ("submitter", "key", "queue", "created", "expires") if key not in document.table("job")]
-    if missing:
-        raise CitError(DATA, f"the job says no {missing[0]}", f"a job needs {', '.join(missing)}", document.label)
 
 
 def submission(document: Document, signers: Signers, now: int) -> Speech:
     """Verify the submitter's signature, and that the job names its key and its submitter; else 65 or 77."""
     objection(document)
+    missing = [key for key in ("submitter", "key", "queue", "created", "expires") if key not in document.table("job")]
+    if missing:
+        raise CitError(DATA, f"the job says no {missing[0]}", f"a job needs {', '.join(missing)}", document.label)
     signature = document.find("signature")
     assert signature is not None
     speech = verified(document, signature, "cit-job", signers, now)
@@ -108,13 +110,13 @@ def accepted(document: Document, signers: Signers, queue: str, now: int) -> Spee
     signature = document.find("signature")
     assert signature is not None
     for section in document.sections[signature.number :]:
-        if section.kind in APPENDED:
+        if section.kind in APPENDED or section.kind in ALONE:
             raise _denied(document, f"a new job has section {section.kind} after its signature", "submit the job as its author signed it")
     job = document.table("job")
     if job["queue"] != queue:
         raise _denied(document, f"the job is for queue {job['queue']}, this is {queue}", "make it for this queue: cit-trigger --queue")
     created, expires = job["created"], job["expires"]
-    if not isinstance(created, int) or not isinstance(expires, int):
+    if not isinstance(created, Time) or not isinstance(expires, Time):
         raise CitError(DATA, "created or expires is no time", "write it as 2026-11-23T20:26:11Z", document.label)
     if now < created - SKEW:
         raise _denied(document, f"made in the future, at {clock.iso(created)}", "see that both clocks are right")
