@@ -1,0 +1,258 @@
+"""cit ls: the jobs of a home and their states, told by names and logs; a document is opened only where these do not say enough.
+
+Reads: the queues' states, the build account, log/DAY.tsv. Writes: a table, TSV or JSON lines.
+Exits: 0; 2 a wrong option; 66 no such queue (docs/messages.md).
+How: what is on its way first (RUNNING, PENDING in the order of the queue, HELD), then what ended, the newest first.
+Pages: docs/stages/report.md, docs/directories.md
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple, Optional
+
+import typer
+
+from . import moves, places, screen, story
+from .cit_format import body, clock, home, messages, reader
+from .cit_format.errors import OK, USAGE, CitError
+from .places import Copy, Home
+
+LATELY = 10  # ended jobs that are shown when nothing is asked for
+FIRST = 20  # rows of one state that a terminal is given, without --all
+ORDER = {"RUNNING": 0, "PENDING": 1, "HELD": 2}
+COLUMNS = (
+    screen.Column("id"),
+    screen.Column("short", "ID"),
+    screen.Column("name", "NAME"),
+    screen.Column("state", "STATE"),
+    screen.Column("queue", "QUEUE"),
+    screen.Column("builder", "BUILDER"),
+    screen.Column("elapsed-ms"),
+    screen.Column("elapsed", "ELAPSED", right=True),
+    screen.Column("when", "WHEN"),
+    screen.Column("submitter"),
+    screen.Column("path"),
+)
+FILE_COLUMNS = tuple(column for column in COLUMNS if column.key not in ("short", "elapsed"))
+
+
+class Job(NamedTuple):
+    """One line: `when` is the last thing that happened to it, `elapsed` how long it ran; microseconds, None where not known."""
+
+    copy: Copy
+    state: str
+    queue: str
+    builder: str | None
+    submitter: str | None
+    when: int | None
+    elapsed: int | None
+
+    def row(self) -> dict[str, screen.Value]:
+        return {
+            "id": self.copy.job,
+            "name": self.copy.file.name,
+            "state": self.state,
+            "queue": self.queue,
+            "builder": self.builder,
+            "elapsed-ms": None if self.elapsed is None else self.elapsed // 1000,
+            "when": None if self.when is None else body.Time(self.when),
+            "submitter": self.submitter,
+            "path": self.copy.path,
+        }
+
+    def shown(self, today: str) -> dict[str, screen.Value]:
+        """The same for people: six characters of the ID, today's times without their day."""
+        task = "" if self.copy.file.task is None else f"_{self.copy.file.task}"
+        when = "" if self.when is None else clock.iso(self.when)
+        return {
+            **self.row(),
+            "short": self.copy.file.id[-6:] + task,
+            "elapsed": None if self.elapsed is None else clock.duration_text(self.elapsed),
+            "when": when[11:] if when[:10] == today else when[:10],
+        }
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+def state(copy: Copy, said: moves.Facts) -> str:
+    """The state of a job whose best copy this is; empty where only the document knows."""
+    if copy.place in ("waiting", "outbox", "assigned", "inbox"):
+        return "PENDING"
+    if copy.place == "running":
+        return "RUNNING" if said.started else "PENDING"
+    if copy.place == "sent":
+        return said.state or "PENDING"
+    return {"held": "HELD", "refused": "REFUSED"}.get(copy.place) or (said.state if said.state in story.FINAL else None) or ""
+
+
+def job_of(copies: list[Copy], said: moves.Facts, now: int) -> Job:
+    """The line of a job, from its copies and what the logs say of it."""
+    copy = places.best(copies)
+    word = state(copy, said)
+    queue = next((os.path.basename(other.queue) for other in copies if other.queue), "")
+    submitter, builder, started, ended = said.submitter, said.builder, said.started, said.ended
+    if not word or (word in story.FINAL and not (started and ended)):
+        told = opened(copy)
+        word = word or str(told.get("state") or "")
+        submitter, builder = submitter or _text(told, "submitter"), builder or _text(told, "builder")
+        started, ended = started or _moment(told, "started"), ended or _moment(told, "ended")
+    elapsed = None
+    if started and (ended or word == "RUNNING"):
+        elapsed = max(0, (ended or now) - started)
+    when = ended if word in story.FINAL else started if word == "RUNNING" else said.accepted or clock.id_moment(copy.file.id)
+    return Job(copy, word, queue, builder, submitter, when, elapsed)
+
+
+def sort(jobs: Iterable[Job]) -> list[Job]:
+    """Running, pending, held in the order of their places; then what ended, the newest first."""
+    listed = list(jobs)
+    on_its_way = sorted((job for job in listed if job.state in ORDER), key=lambda job: ORDER[job.state])
+    return on_its_way + sorted((job for job in listed if job.state not in ORDER), key=lambda job: -(job.when or 0))
+
+
+def shortened(jobs: list[Job]) -> tuple[list[Job], dict[str, int]]:
+    """The first rows of each state that is on its way, and how many of each were left out."""
+    counts: dict[str, int] = {}
+    kept = []
+    for job in jobs:
+        counts[job.state] = counts.get(job.state, 0) + 1
+        if job.state not in ORDER or counts[job.state] <= FIRST:
+            kept.append(job)
+    return kept, {word: count - FIRST for word, count in counts.items() if word in ORDER and count > FIRST}
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+class Wish(NamedTuple):
+    """What is to be listed: all, or what ended since a moment (microseconds); of these states, names (globs) and submitter."""
+
+    everything: bool = False
+    since: int | None = None
+    states: frozenset[str] = frozenset()
+    name: str = ""
+    submitter: str = ""
+
+    def fits(self, job: Job) -> bool:
+        from fnmatch import fnmatchcase
+
+        return (
+            (not self.states or job.state in self.states)
+            and (not self.name or fnmatchcase(job.copy.file.name, self.name))
+            and (not self.submitter or self.submitter == (job.submitter or _text(opened(job.copy), "submitter")))
+            and (self.since is None or job.state in ORDER or (job.when or 0) >= self.since)
+        )
+
+    @property
+    def few(self) -> int | None:
+        """The most ended jobs that are listed; None: all."""
+        return None if self.everything or self.since is not None else LATELY
+
+    @property
+    def is_plain(self) -> bool:
+        return not (self.states or self.name or self.submitter)
+
+
+def copies(there: Home, wish: Wish, now: int) -> dict[str, list[Copy]]:
+    """The copies of the jobs that may be wanted, by job."""
+    jobs = places.by_job(places.active(there))
+    if wish.everything:
+        ends = [copy for day in places.days(there) for copy in places.done(there, day)]
+    else:
+        first = clock.day(now - 30 * clock.DAY if wish.since is None else wish.since)
+        logs = moves.read(there.queues, first)
+        ends = places.at_end(there, moves.ended(logs, wish.few if wish.is_plain else None))
+    if wish.everything or "REFUSED" in wish.states:
+        ends += places.refused(there)
+    for copy in ends:
+        jobs.setdefault(copy.job, []).append(copy)
+    return jobs
+
+
+def lines(jobs: dict[str, list[Copy]], there: Home, now: int) -> list[Job]:
+    """A line for each of these jobs, in their order."""
+    if not jobs:
+        return []
+    logs = moves.read([*there.queues, *filter(None, [there.account])], clock.id_day(min(jobs)))
+    said = moves.facts(reversed(list(logs)), {job[:26].encode() for job in jobs})
+    nothing = moves.Facts()
+    return [job_of(several, said.get(job, nothing), now) for job, several in jobs.items()]
+
+
+def listed(there: Home, wish: Wish, now: int) -> list[Job]:
+    """The lines that are wanted, in order."""
+    found = sort(filter(wish.fits, lines(copies(there, wish, now), there, now)))
+    if wish.few is None:
+        return found
+    on_its_way = sum(job.state in ORDER for job in found)
+    return found[: on_its_way + wish.few]
+
+
+def opened(copy: Copy) -> story.Story:
+    """The story in a copy's document; what moved on meanwhile, or does not parse, says nothing."""
+    try:
+        with open(copy.path, "rb") as stream:
+            return story.told(reader.parse(stream.read()))
+    except FileNotFoundError:
+        return {}
+    except CitError as error:
+        messages.complain(error, copy.file.label)
+        return {}
+
+
+def _text(told: story.Story, key: str) -> str | None:
+    value = told.get(key)
+    return None if value is None else str(value)
+
+
+def _moment(told: story.Story, key: str) -> int | None:
+    value = told.get(key)
+    return value if isinstance(value, int) else None
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def main(
+    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory; else every queue of this home"),
+    everything: bool = typer.Option(False, "-a", "--all", help="All that ended, and what was refused; else the last 10"),
+    since: Optional[str] = typer.Option(None, "--since", metavar="WHEN", help="What ended since: 2h, 3d, or a UTC time"),
+    state: Optional[list[str]] = typer.Option(None, "-s", "--state", help="PENDING, HELD, RUNNING, COMPLETED, FAILED, ...; a comma list too"),
+    name: str = typer.Option("", "-J", "--name", metavar="GLOB", help="Names that fit"),
+    mine: bool = typer.Option(False, "-m", "--mine", help="Submitted by me"),
+    tsv: bool = typer.Option(False, "--tsv", help="TSV with a header line, as in a pipe"),
+    json: bool = typer.Option(False, "--json", help="One JSON object a line"),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
+) -> int:
+    """The jobs of this home and their states."""
+    messages.set_up("cit-ls", quiet)
+    form = screen.form(tsv, json)
+    now = clock.now()
+    states = frozenset(word for item in state or [] for word in item.upper().split(","))
+    unknown = states - {*ORDER, *story.FINAL, "REFUSED"}
+    if unknown:
+        raise CitError(USAGE, f"{min(unknown)} is no state", f"states are {', '.join([*ORDER, *story.FINAL, 'REFUSED'])}")
+    wish = Wish(everything, None if since is None else moment(since, now), states, name, home.person() if mine else "")
+    jobs = listed(places.here(queue), wish, now)
+    kept, left_out = (jobs, {}) if everything or form != screen.TABLE else shortened(jobs)
+    today = clock.day(now)
+    if kept or form != screen.TABLE:
+        screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, [job.row() for job in kept], form, [job.shown(today) for job in kept])
+    else:
+        messages.tell("note", "no jobs" if wish.is_plain else "no such jobs", hint="" if everything else "older ones: cit ls --all")
+    for word, count in left_out.items():
+        print(f"... and {count} more {word}: cit ls --all")
+    return OK
+
+
+def moment(text: str, now: int) -> int:
+    """The moment of `2h` ago, or of a UTC time."""
+    if "T" in text:
+        try:
+            return clock.parse(text)
+        except CitError as error:
+            raise CitError(USAGE, error.what, error.hint) from None
+    return now - clock.duration(text)

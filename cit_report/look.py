@@ -1,0 +1,104 @@
+"""One job looked at: its best copy, what stands in it, what the logs add, and where its files lie (docs/directories.md)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from . import board, places, story
+from .cit_format import reader
+from .cit_format.document import Document
+from .cit_format.errors import NOT_FOUND, CitError
+from .places import Copy, Home
+
+
+class Seen(NamedTuple):
+    """A job: its document and path, its story with the state that its place tells, its place (empty: a file that somebody named), and its copies."""
+
+    document: Document
+    path: str
+    told: story.Story
+    place: str
+    copies: list[Copy]
+    there: Home
+
+    @property
+    def state(self) -> str:
+        return str(self.told["state"])
+
+    @property
+    def short(self) -> str:
+        """What people type for it."""
+        task = self.told.get("task")
+        return self.document.id[-6:] + ("" if task is None else f"_{task}")
+
+    @property
+    def own(self) -> str:
+        """`COPY-NAME`, as work/ calls its newest attempt."""
+        return places.best(self.copies).own if self.copies else f"{self.document.id}-{self.document.name}"
+
+    def work(self, suffix: str = "") -> Path | None:
+        """What it has in work/ of this account: its workspace, or with a suffix its `.log` or `.run`; None where that is not here."""
+        path = self.there.account / "work" / f"{self.own}{suffix}" if self.there.account else None
+        return path if path and path.exists() else None
+
+
+def seen(wanted: str, there: Home, now: int) -> list[Seen]:
+    """The job that is meant (an array: each of its tasks), or the jobs in a file. 65 does not parse, 66 not found."""
+    if "/" in wanted or os.path.isfile(wanted):
+        return list(_in_file(wanted, there))
+    for _ in range(3):
+        try:
+            jobs = places.by_job(places.present(wanted, there))
+            return [_opened(job, several, there, now) for job, several in jobs.items()]
+        except FileNotFoundError:
+            continue  # it moved on between the look and the opening
+    raise CitError(NOT_FOUND, f"job {wanted} moves faster than it can be read", "try again")
+
+
+def one(wanted: str, there: Home, now: int) -> Seen:
+    """The one job that is meant; of an array the document that its tasks are dealt from, or its last task."""
+    found = seen(wanted, there, now)
+    whole = [each for each in found if each.told.get("task") is None]
+    return (whole or found)[-1]
+
+
+def _opened(job: str, copies: list[Copy], there: Home, now: int) -> Seen:
+    copy = places.best(copies)
+    with open(copy.path, "rb") as stream:
+        document = reader.parse(stream.read())
+    told = story.told(document)
+    [line] = board.lines({job: copies}, there, now)
+    if line.state:
+        told["state"] = line.state
+    told["queue"] = told.get("queue") or line.queue
+    told["builder"] = told.get("builder") or line.builder
+    if line.state == "RUNNING" and told.get("started") is None and line.when:
+        told["started"] = line.when
+    return Seen(document, copy.path, told, copy.place, copies, there)
+
+
+def _in_file(path: str, there: Home) -> Iterator[Seen]:
+    try:
+        with open(path, "rb") as stream:
+            for item in reader.documents(stream.read):
+                if isinstance(item, reader.Faulty):
+                    raise item.error
+                yield Seen(item, path, story.told(item), "", [], there)
+    except FileNotFoundError:
+        raise CitError(NOT_FOUND, f"no file {path}", "a job is named by a piece of its ID, its name, or `last`") from None
+
+
+def log_of(job: Seen) -> Path:
+    """Where its log lies; 66 where there is none here."""
+    found = job.work(".log")
+    if found:
+        return found
+    if job.state in ("PENDING", "HELD"):
+        raise CitError(NOT_FOUND, f"{job.short} has not begun: it is {job.state}", f"cit why {job.short}", job.document.label)
+    where = job.told.get("builder") or "another machine"
+    raise CitError(
+        NOT_FOUND, f"its log is not here but on {where}: {job.told.get('log') or 'it kept none'}", f"cit show {job.short}", job.document.label
+    )

@@ -1,0 +1,120 @@
+"""How rows are shown: a table on a terminal, TSV with a header line in a pipe, JSON lines where they are wanted (docs/stages/report.md).
+
+Nothing from a job reaches a terminal as it is: every text passes `messages.clean`, and no markup is read in it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Union
+
+from .cit_format import body, clock, messages
+from .cit_format.errors import CONFIG, USAGE, CitError
+
+TABLE, TSV, JSON = "table", "tsv", "json"
+LONG = 300  # rows from which on a table is padded by hand: rich takes 0.4 ms a row
+COLOURS = {
+    **dict.fromkeys(("COMPLETED", "good", "up", "active"), "green"),
+    **dict.fromkeys(("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "REFUSED", "BAD"), "bold red"),
+    **dict.fromkeys(("PENDING", "HELD"), "yellow"),
+    **dict.fromkeys(("CANCELLED", "drain", "paused"), "magenta"),
+    "RUNNING": "cyan",
+}
+CODES = {"green": "32", "cyan": "36", "yellow": "33", "magenta": "35", "bold red": "1;31"}
+Value = Union[str, int, Sequence[str], None]
+Row = Mapping[str, Value]
+
+
+class Column(NamedTuple):
+    """A column: its key in TSV and JSON, its head on a terminal (empty: not shown there); figures stand to the right."""
+
+    key: str
+    head: str = ""
+    right: bool = False
+
+
+def form(tsv: bool, json: bool) -> str:
+    """Which form is wanted: by option, by CIT_OUTPUT, else a table on a terminal and TSV in a pipe."""
+    if tsv and json:
+        raise CitError(USAGE, "--tsv and --json", "take one of them")
+    wanted = TSV if tsv else JSON if json else os.environ.get("CIT_OUTPUT", "")
+    if wanted not in ("", TABLE, TSV, JSON):
+        raise CitError(CONFIG, f"CIT_OUTPUT is {wanted!r}", "it is table, tsv or json, or not set")
+    return wanted or (TABLE if sys.stdout.isatty() else TSV)
+
+
+def text(value: Value) -> str:
+    """A value as text without anything that a terminal obeys; a `Time` in ISO 8601, nothing as the empty text."""
+    if isinstance(value, str):
+        return messages.clean(value)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, body.Time):
+        return clock.iso_ms(value)
+    return str(value) if isinstance(value, int) else messages.clean(",".join(value))
+
+
+def line(value: Value) -> str:
+    """`text` as one line; `-` for nothing."""
+    return " ".join(text(value).split()) or "-"
+
+
+def show(columns: Sequence[Column], rows: Sequence[Row], wanted: str, shown: Sequence[Row] | None = None) -> None:
+    """Write rows in the wanted form. `shown` are the same rows with values for people, where these differ."""
+    if wanted == JSON:
+        sys.stdout.write("".join(as_json(columns, row) for row in rows))
+    elif wanted == TSV:
+        lines = [body.row(*(column.key for column in columns)), *(body.row(*(text(row.get(column.key)) for column in columns)) for row in rows)]
+        sys.stdout.write(b"".join(lines).decode())
+    else:
+        heads = [column for column in columns if column.head]
+        table(heads, [[line(row.get(column.key)) for column in heads] for row in (rows if shown is None else shown)])
+    sys.stdout.flush()
+
+
+def as_json(columns: Sequence[Column], row: Row) -> str:
+    """One JSON object a line, in ASCII alone; times as text; what is not known is left out."""
+    import json
+
+    values = {column.key: row[column.key] for column in columns if row.get(column.key) is not None}
+    return json.dumps({key: clock.iso_ms(value) if isinstance(value, body.Time) else value for key, value in values.items()}) + "\n"
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as they need to be; on a terminal that is too narrow, the widest give way."""
+    if len(rows) >= LONG or not sys.stdout.isatty():
+        sys.stdout.write(padded(columns, rows))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        drawn.add_column(Text(column.head), justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
+    Console(highlight=False).print(drawn)
+
+
+def padded(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    """The same table in plain letters."""
+    heads = [column.head for column in columns]
+    widths = [max(map(len, cells)) for cells in zip(heads, *rows)]
+    lines = []
+    for row in (heads, *rows):
+        cells = [cell.rjust(width) if column.right else cell.ljust(width) for cell, width, column in zip(row, widths, columns)]
+        lines.append("  ".join(cells).rstrip() + "\n")
+    return "".join(lines)
+
+
+def coloured(word: str) -> str:
+    """A word in its colour, where stdout is a terminal that shows some."""
+    code = CODES.get(COLOURS.get(word, ""))
+    if not code or not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return word
+    return f"\x1b[{code}m{word}\x1b[0m"

@@ -1,0 +1,187 @@
+"""cit show: one job whole: who, what, state, times, figures, and where everything lies.
+
+Reads: the job's document, wherever it is now, or a file. Writes: a page on a terminal, TSV `key value` in a pipe, one JSON object.
+Exits: 0; 65 does not parse; 66 no such job (docs/messages.md).
+How: what the document says, the state as its place tells it; the bodies are left in the file: `less $(cit show --path JOB)`.
+Pages: docs/stages/report.md
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Optional
+
+import typer
+
+from . import look, places, screen, story
+from .cit_format import body, clock, messages
+from .cit_format.errors import OK
+from .look import Seen
+
+ASKED = (
+    "cpus",
+    "time",
+    "mem",
+    "tmp",
+    "constraint",
+    "builder",
+    "begin",
+    "deadline",
+    "hold",
+    "priority",
+    "attempts",
+    "retry-on",
+    "array",
+    "latest",
+    "parent",
+)
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+def facts(job: Seen) -> dict[str, screen.Value]:
+    """Everything that is known of the job, in the order in which it is shown."""
+    wanted = job.document.table("job") if job.document.kind == "job" else {}
+    log, workspace = job.work(".log"), job.work()
+    return {
+        **job.told,
+        "key": str(wanted["key"]) if "key" in wanted else None,
+        "asked": [f"{key}={_written(wanted[key])}" for key in ASKED if key in wanted],
+        "script": script(job),
+        "signatures": [f"{each.attributes.get('by', '')} ({each.attributes.get('ns', '')})" for each in job.document.all("signature")],
+        "artefacts": [f"{row[2]} ({row[1]} bytes)" for each in job.document.all("artefact") for row in each.rows() if len(row) == 3],
+        "document": os.path.abspath(job.path),
+        "log": str(log) if log else job.told.get("log"),
+        "workspace": os.path.realpath(workspace) if workspace else None,
+    }
+
+
+def _written(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def script(job: Seen) -> str | None:
+    """What it runs: its script without the first line that names the shell, or the call."""
+    section = job.document.find("script") or job.document.find("call")
+    if section is None:
+        return None
+    lines = section.body().decode("utf-8", "replace").rstrip("\n").split("\n")
+    return "\n".join(lines[1:] if lines[0].startswith("#!") and len(lines) > 1 else lines)
+
+
+def page(job: Seen, now: int) -> list[tuple[str, str]]:
+    """The page for people: a word on the left, what there is to say on the right, which may have several lines."""
+    told, known = job.told, facts(job)
+    rows = [
+        ("state", state(told)),
+        ("why", screen.text(told.get("why"))),
+        ("job", f"{job.document.name}  {job.document.id}"),
+        ("by", " ".join(filter(None, (screen.text(known.get("submitter")), screen.text(known["key"]))))),
+        ("queue", screen.text(told.get("queue"))),
+        ("builder", builder(told)),
+        ("asked", " ".join(known["asked"]) if isinstance(known["asked"], list) else ""),
+        ("runs", shortened(screen.text(known["script"]), 6)),
+        *times(told, now),
+        ("took", took(told)),
+        ("document", str(known["document"])),
+        ("log", "  ".join(filter(None, (screen.text(known["log"]), size(job))))),
+        ("workspace", screen.text(known["workspace"])),
+        ("kept", "\n".join(known["artefacts"][1:]) if isinstance(known["artefacts"], list) else ""),
+        ("signed", ", ".join(signatures(known))),
+    ]
+    return [(word, said) for word, said in rows if said]
+
+
+def state(told: story.Story) -> str:
+    """The state, and in brackets how the program ended."""
+    word = screen.coloured(screen.line(told["state"]))
+    if told.get("signal"):
+        return f"{word} (signal {told['signal']})"
+    return f"{word} (exit {told['exit']})" if told.get("exit") is not None and told["state"] != "RUNNING" else word
+
+
+def builder(told: story.Story) -> str:
+    """The builder, its account, and which attempt."""
+    said = [str(told[key]) for key in ("builder", "account") if told.get(key)]
+    attempt = told.get("attempt")
+    return "  ".join([*said, f"attempt {attempt}"] if isinstance(attempt, int) and attempt > 1 else said)
+
+
+def times(told: story.Story, now: int) -> list[tuple[str, str]]:
+    """Created, accepted, started, ended; with how long it waited and ran."""
+    rows = []
+    for key in ("created", "accepted", "started", "ended"):
+        moment = told.get(key)
+        if isinstance(moment, int):
+            rows.append([key, clock.iso(moment)])
+            before = told.get("accepted") or told.get("created")
+            if key == "started" and isinstance(before, int):
+                rows[-1][1] += f"  after {clock.duration_text(max(0, moment - before))} of waiting"
+            ran = story.elapsed(told, now)
+            if ran is not None and (key == "ended" or (key == "started" and told["state"] == "RUNNING")):
+                rows[-1][1] += f"  {'after' if key == 'ended' else 'for'} {clock.duration_text(ran)}"
+    return [(key, said) for key, said in rows]
+
+
+def took(told: story.Story) -> str:
+    """Processor time, memory, and what of the disk."""
+    user, system, memory = told.get("user-ms"), told.get("system-ms"), told.get("max-rss-kib")
+    if not isinstance(user, int) or not isinstance(system, int) or not isinstance(memory, int):
+        return ""
+    cpu = f"{clock.duration_text(user * 1000)} user, {clock.duration_text(system * 1000)} system"
+    return f"{cpu}, {clock.size_text(memory * 1024)} of memory at most, {told.get('inputs')} blocks read, {told.get('outputs')} written"
+
+
+def size(job: Seen) -> str:
+    """How large its log is by now."""
+    log = job.work(".log")
+    return f"({clock.size_text(log.stat().st_size)})" if log else ""
+
+
+def signatures(known: dict[str, screen.Value]) -> list[str]:
+    """Who signed, each once, with how often."""
+    listed = known["signatures"] if isinstance(known["signatures"], list) else []
+    return [each + (f" x{listed.count(each)}" if listed.count(each) > 1 else "") for each in dict.fromkeys(listed)]
+
+
+def shortened(text: str, most: int) -> str:
+    """The first lines of a text, and how many there are more."""
+    lines = text.split("\n")
+    return text if len(lines) <= most else "\n".join([*lines[: most - 1], f"... {len(lines) - most + 1} lines more"])
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def main(
+    jobs: Optional[list[str]] = typer.Argument(
+        None, metavar="[JOB|FILE]...", help="A piece of an ID, a name, `last`, or a cit file; without any, last"
+    ),
+    path: bool = typer.Option(False, "--path", help="Only where its document lies now"),
+    identity: bool = typer.Option(False, "--id", help="Only its whole ID"),
+    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where it is looked up: @NAME or a directory"),
+    tsv: bool = typer.Option(False, "--tsv", help="TSV: key, value; as in a pipe"),
+    json: bool = typer.Option(False, "--json", help="One JSON object a line"),
+) -> int:
+    """One job whole: who, what, state, times, figures, and where everything lies."""
+    form = screen.form(tsv, json)
+    there, now = places.here(queue), clock.now()
+    first = True
+    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now)]:
+        if path or identity:
+            print(os.path.abspath(job.path) if path else job.document.id)
+        elif form == screen.JSON:
+            known = facts(job)
+            sys.stdout.write(screen.as_json([screen.Column(key) for key in known], known))
+        elif form == screen.TSV:
+            rows = [(key, screen.text(value)) for key, value in facts(job).items() if value not in (None, [], "")]
+            sys.stdout.write(b"".join(body.row(key, said) for key, said in [("key", "value"), *rows]).decode())
+        else:
+            sys.stdout.write("" if first else "\n")
+            for word, said in page(job, now):
+                lines = messages.clean(said).split("\n") if word != "state" else [said]
+                sys.stdout.write("".join(f"{word if number == 0 else '':<10} {line}\n" for number, line in enumerate(lines)))
+        first = False
+    return OK
