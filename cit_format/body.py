@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Union
 
 from . import clock
+from .errors import CitError
 from .grammar import LINE_LIMIT, fault
 
 Value = Union[str, int, bool, "Time", "list[str]", "list[int]"]
@@ -83,23 +84,37 @@ def check_tsv_lines(body: bytes) -> None:
 
 # --- cit TOML: one `key = value` a line ---------------------------------------------------------------------------
 
-_STRING = r'"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\(?:[btnfr"\\]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))*"'
-_INTEGER = r"[+-]?(?:0|[1-9](?:_?[0-9])*)"
+TABLE_LIMIT = 1 << 20  # bytes of a TOML body
+TABLE_LINES = 10_000
+
+_CONTROLS = r"\x00-\x08\x0a-\x1f\x7f"
+_PLAIN_STRING = rf'"[^"\\{_CONTROLS}]*"'
+_INTEGER = r"[+-]?(?:0|[1-9][0-9]*(?:_[0-9]+){0,18})"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}[Zz]"
-_SCALAR = rf"(?:{_STRING}|{_TIME}|{_INTEGER}|true|false)"
-_BLANK = r"[ \t]*"
-_ARRAY = rf"\[{_BLANK}(?:{_SCALAR}{_BLANK}(?:,{_BLANK}{_SCALAR}{_BLANK})*,?{_BLANK})?\]"
-LINE = re.compile(rf"{_BLANK}([A-Za-z0-9_-]+){_BLANK}={_BLANK}({_SCALAR}|{_ARRAY}){_BLANK}(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?")
-_COMMENT = re.compile(rf"{_BLANK}(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?")
-_SCALARS = re.compile(_SCALAR)
+_WORD = rf"(?:{_TIME}|{_INTEGER}|true|false)"
+_END = rf"[ \t]*(#[^{_CONTROLS}]*)?"
+_KEY = r"[ \t]*([A-Za-z0-9_-]+)[ \t]*=[ \t]*"
+# Strings with escapes and arrays are read piece by piece: one pattern for a whole line would take memory for each repetition.
+_SIMPLE_LINE = re.compile(rf"{_KEY}({_PLAIN_STRING}|{_WORD}){_END}")
+_LINE_START = re.compile(_KEY)
+_LINE_END = re.compile(_END)
+_SCALAR = re.compile(rf"{_PLAIN_STRING}|{_WORD}")
+_COMMA = re.compile(r"[ \t]*,?[ \t]*")
+_STRING_STOP = re.compile(rf'["\\{_CONTROLS}]')
 _TOML_PLAIN = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\"}
-_TOML_ESCAPED = re.compile(r'\\([btnfr"\\]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})')
+_TOML_ESCAPED = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)")
 _TOML_ESCAPE = re.compile(r'["\\\x00-\x1f\x7f]')
+
+
+class _NotToml(Exception):
+    """The line at hand is none of cit TOML."""
 
 
 def _character(match: re.Match[str]) -> str:
     code = match[1]
-    if code[0] not in "uU":
+    if len(code) == 1:
+        if code not in _TOML_PLAIN:
+            raise _NotToml
         return _TOML_PLAIN[code]
     point = int(code[1:], 16)
     if 0xD800 <= point <= 0xDFFF or point > 0x10FFFF:
@@ -107,9 +122,10 @@ def _character(match: re.Match[str]) -> str:
     return chr(point)
 
 
-def _scalar(text: str) -> str | int | bool | Time:
+def _simple(text: str) -> str | int | bool | Time:
+    """What a string without escapes, a time, an integer or a truth value means."""
     if text[0] == '"':
-        return _TOML_ESCAPED.sub(_character, text[1:-1]) if "\\" in text else text[1:-1]
+        return text[1:-1]
     if text in ("true", "false"):
         return text == "true"
     if text[-1] in "Zz":
@@ -120,24 +136,82 @@ def _scalar(text: str) -> str | int | bool | Time:
     return int(digits)
 
 
+def _scalar(text: str, at: int) -> tuple[str | int | bool | Time, int]:
+    """The scalar that begins at `at`, and where it ends."""
+    match = _SCALAR.match(text, at)
+    if match:
+        return _simple(match[0]), match.end()
+    if text[at : at + 1] != '"':
+        raise _NotToml
+    stop = at + 1
+    while True:
+        match = _STRING_STOP.search(text, stop)
+        if match is None or match[0] not in '"\\':
+            raise _NotToml
+        if match[0] == '"':
+            return _TOML_ESCAPED.sub(_character, text[at + 1 : match.start()]), match.end()
+        stop = match.start() + 2
+
+
+def _array(text: str, at: int) -> tuple[list[object], int]:
+    """The one-line array whose first element may begin at `at`, and where it ends."""
+    items: list[object] = []
+    separated = True
+    while True:
+        gap = _COMMA.match(text, at)
+        assert gap is not None
+        separated = separated if not items else "," in gap[0]
+        if not items and "," in gap[0]:
+            raise _NotToml
+        at = gap.end()
+        if text[at : at + 1] == "]":
+            return items, at + 1
+        if not separated:
+            raise _NotToml
+        item, at = _scalar(text, at)
+        items.append(item)
+
+
+def table_line(text: str) -> tuple[str, Value, str] | None:
+    """Key, value and comment of one line of cit TOML; None for a line that is empty but for a comment. 65 for any other."""
+    simple = _SIMPLE_LINE.fullmatch(text)
+    if simple:
+        return simple[1], _simple(simple[2]), simple[3] or ""
+    if _LINE_END.fullmatch(text):
+        return None
+    start = _LINE_START.match(text)
+    try:
+        if start is None:
+            raise _NotToml
+        value: Value
+        if text[start.end() : start.end() + 1] == "[":
+            value, at = _array(text, start.end() + 1)  # type: ignore[assignment]
+        else:
+            value, at = _scalar(text, start.end())
+        end = _LINE_END.fullmatch(text, at)
+        if end is None:
+            raise _NotToml
+        return start[1], value, end[1] or ""
+    except _NotToml:
+        raise fault("it is no cit TOML", 'one `key = value` a line: "string", 12, true, a UTC time, or [a, list]') from None
+
+
 def table(body: bytes) -> dict[str, Value]:
     """The keys of a cit TOML body: strings, ints, bools, `Time`s and one-line lists of these; else CitError 65 with the line."""
+    if len(body) > TABLE_LIMIT or body.count(b"\n") > TABLE_LINES:
+        raise fault(f"a TOML section over {TABLE_LIMIT >> 20} MiB or {TABLE_LINES} lines", "put long lists into a section of TSV")
     values: dict[str, Value] = {}
-    for number, line in enumerate(body.decode().split("\n"), 1):
-        match = LINE.fullmatch(line)
-        if match is None:
-            if _COMMENT.fullmatch(line):
-                continue
-            hint = 'one `key = value` a line: "string", 12, true, a UTC time, or [a, list]'
-            raise fault(f"line {number} of the section is no cit TOML", hint)
-        key, text = match.groups()
-        if key in values:
-            raise fault(f"key {key} is given twice", "each key once")
-        if text[0] == "[":
-            items = [_scalar(item) for item in _SCALARS.findall(text[1:-1])]
-            values[key] = items  # type: ignore[assignment]
-        else:
-            values[key] = _scalar(text)
+    for number, text in enumerate(body.decode().split("\n"), 1):
+        try:
+            line = table_line(text)
+        except CitError as error:
+            error.what = f"line {number} of the section: {error.what}"
+            raise
+        if line is None:
+            continue
+        if line[0] in values:
+            raise fault(f"key {line[0]} is given twice", "each key once")
+        values[line[0]] = line[1]
     return values
 
 

@@ -69,9 +69,12 @@ def _table(lines: list[bytes]) -> list[bytes]:
         return lines  # the reader says so
 
 
-def _line(line: str) -> str:
-    match = body.LINE.fullmatch(line)
-    if match is None:
-        return line.strip()  # a comment, nothing, or what check calls wrong
-    comment = line[match.end(2) :].strip()
-    return body.toml(body.table(line.encode())).decode()[:-1] + (f"  {comment}" if comment else "")
+def _line(text: str) -> str:
+    try:
+        line = body.table_line(text)
+    except CitError:
+        return text  # check calls it wrong
+    if line is None:
+        return text.strip()
+    key, value, comment = line
+    return body.toml({key: value}).decode()[:-1] + (f"  {comment.rstrip()}" if comment else "")
