@@ -1,0 +1,96 @@
+"""Attempts of a job: how the last one ended, and whether the job's author wants another (docs/stages/schedule.md).
+
+An attempt that has ended stays in `done` as `ID.aN-NAME.cit`. Where another is due, the same bytes are put into `waiting`
+as `ID.a(N+1)-NAME.cit`, remembered in `seen` under that mark: so it comes once, whoever is killed and however often the
+same end is handed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from . import names, put, trust
+from .document import Document, Section
+
+if TYPE_CHECKING:
+    from .home import Queue
+
+
+def ending(job: Document) -> Section | None:
+    """What ended the last attempt: its `result`, or the `event` with a builder's `void`; None while it is under way.
+
+    Of a job that was never assigned: the result that the queue wrote. Unverified: what a queue keeps in `done` is.
+    """
+    last = max((section.number for section in job.all("assignment")), default=0)
+    later = [section for section in job.sections if section.number > last]
+    ends = [section for section in later if section.kind == "result" or _is_void(job, section)]
+    return ends[-1] if ends else None
+
+
+def again(job: Document, now: int) -> str:
+    """Why another attempt is due after the last one's end: `void`, or the end that `retry-on` names; empty where none is.
+
+    A void was no start. After the deadline or expiry nothing is begun. Errors: 65 where the document says what it cannot.
+    """
+    end, given = ending(job), trust.assignment(job)
+    if end is None or given is None:
+        return ""
+    if end.kind == "event":
+        return "void"
+    said = job.table("job")
+    limits = [limit for limit in (said.get("deadline"), said.get("expires")) if isinstance(limit, int)]
+    allowed, wanted = said.get("attempts", 1), said.get("retry-on", [])
+    started = given.attempt - sum(_is_void(job, section) for section in job.sections)
+    if not isinstance(allowed, int) or not isinstance(wanted, list) or started >= allowed or any(limit < now for limit in limits):
+        return ""
+    causes = causes_of(end)
+    return next((str(cause) for cause in wanted if cause in causes), "")
+
+
+def causes_of(result: Section) -> tuple[str, ...]:
+    """The words of `retry-on` that fit a result: fail, 75 (which is a failure too), lost."""
+    said = result.table()
+    if said.get("state") == "NODE_FAIL":
+        return ("lost",)
+    if said.get("state") == "FAILED":
+        return ("75", "fail") if said.get("exit") == 75 else ("fail",)
+    return ()
+
+
+def _is_void(job: Document, section: Section) -> bool:
+    if section.kind != "event" or not any(row[2:3] == ["void"] for row in section.rows()):
+        return False
+    speaking = next((other for other in job.all("signature") if other.number > section.number), None)
+    return speaking is not None and speaking.attributes.get("ns") == "cit-result"
+
+
+def put_again(queue: Queue, ended: Iterable[Document], now: int) -> list[Document]:
+    """Put those of these ended jobs into `waiting` for which another attempt is due; those that are new there.
+
+    To be called with what `done` has or is about to get, before the sender may forget it.
+    """
+    due = [(job, cause) for job, cause in ((job, again(job, now)) for job in ended) if cause]
+    if not due:
+        return []
+    putter = put.Putter(queue / "waiting" / ".tmp", queue / "seen", lambda job: _next(queue, job))
+    outcomes = putter.put([_next(queue, job) for job, _ in due])
+    fresh = [(job, cause) for (job, cause), outcome in zip(due, outcomes) if outcome.word == put.ACCEPTED]
+    queue.note([(_name(job), "again", cause) for job, cause in fresh], "schedule")
+    return [job for job, _ in fresh]
+
+
+def _next(queue: Queue, job: Document) -> put.Item:
+    given = trust.assignment(job)
+    assert given is not None
+    name = names.FileName(job.id, job.name, "", given.task, given.attempt + 1)
+    priority = job.table("job").get("priority", 0)
+    digest = hashlib.sha256(job.raw).hexdigest()
+    return put.Item(name.copy, digest, job.raw, name, f"{queue.path}/waiting", priority if isinstance(priority, int) else 0)
+
+
+def _name(job: Document) -> str:
+    given = trust.assignment(job)
+    assert given is not None
+    return f"{names.FileName(job.id, job.name, '', given.task, given.attempt).copy}-{job.name}"
