@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.int.cit_format.jobs import Yard
+
 KINDS = {
     "ed25519": ["-t", "ed25519"],
     "ecdsa-256": ["-t", "ecdsa", "-b", "256"],
@@ -41,3 +43,9 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Yard:
+    """People and machines with real keys."""
+    return Yard(tmp_path_factory.mktemp("yard"))
