@@ -19,7 +19,7 @@ COLOURS = {
     **dict.fromkeys(("COMPLETED", "good", "up", "active"), "green"),
     **dict.fromkeys(("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "REFUSED", "BAD"), "bold red"),
     **dict.fromkeys(("PENDING", "HELD"), "yellow"),
-    **dict.fromkeys(("CANCELLED", "drain", "paused"), "magenta"),
+    **dict.fromkeys(("CANCELLED", "drain", "paused", "frozen"), "magenta"),
     "RUNNING": "cyan",
 }
 CODES = {"green": "32", "cyan": "36", "yellow": "33", "magenta": "35", "bold red": "1;31"}

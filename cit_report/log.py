@@ -1,0 +1,137 @@
+"""cit log: what a job printed; -f follows it and ends when the job does.
+
+Reads: work/COPY-NAME.log of this account. Writes: the log, uncut byte for byte in a pipe; on a terminal without what terminals obey.
+Exits: 0; 66 no such job, or its log is elsewhere (docs/messages.md).
+How: the kernel tells when the file grows; the job has ended when its record says so. Colours are taken out, a CR before a newline too.
+Pages: docs/stages/report.md
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from . import look, places, story
+from .cit_format import clock, messages
+from .cit_format.errors import OK, CitError
+from .look import Seen
+from .places import Home
+from .watch import Watch
+
+CHUNK = 1 << 20  # bytes
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[mK]|\r(?=\n)")
+_UNFINISHED = re.compile(r"(?:\r|\x1b\[?[0-9;]*)\Z")
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+class Cleaner:
+    """Bytes of a log, piece by piece, as text for a terminal: no control but tab and newline, no colours."""
+
+    def __init__(self) -> None:
+        self.decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self.held = ""
+
+    def __call__(self, piece: bytes, last: bool = False) -> str:
+        text = self.held + self.decoder.decode(piece, last)
+        cut = None if last else _UNFINISHED.search(text)
+        text, self.held = (text[: cut.start()], text[cut.start() :]) if cut else (text, "")
+        return messages.clean(_COLOUR.sub("", text))
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """Writes pieces of a log to stdout, cleaned where it is a terminal."""
+
+    def __init__(self) -> None:
+        self.cleaner = Cleaner() if sys.stdout.isatty() else None
+
+    def write(self, piece: bytes, last: bool = False) -> None:
+        out = sys.stdout.buffer
+        out.write(self.cleaner(piece, last).encode() if self.cleaner else piece)
+        out.flush()
+
+
+def copied(fd: int, writer: Writer) -> None:
+    """Write what the log has from here to its present end."""
+    while piece := os.read(fd, CHUNK):
+        writer.write(piece)
+
+
+def has_ended(job: Seen) -> bool:
+    """Whether it prints no more."""
+    record = job.work(".run")
+    return job.state in (*story.FINAL, "REFUSED") if record is None else (record / "end").exists() or job.place in ("finished", "done")
+
+
+def followed(job: Seen, there: Home, writer: Writer) -> None:
+    """Write the log as it grows, from before its first line, until the job has ended."""
+    with Watch() as watch:
+        watch.add([*([there.account / "work", there.account / "log"] if there.account else []), *(queue / "log" for queue in there.queues)])
+        log = _begun(job, there, watch)
+        fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+        record = Path(f"{str(log)[:-4]}.run")
+        watch.add([record])
+        while True:
+            over = (record / "end").exists() or not record.exists()
+            copied(fd, writer)
+            if over:
+                break
+            watch.wait()
+        writer.write(b"", last=True)
+        os.close(fd)
+
+
+def _begun(job: Seen, there: Home, watch: Watch) -> Path:
+    """Where the log lies, once there is one; 66 where the job ended without any."""
+    told = False
+    while True:
+        log = job.work(".log")
+        if log:
+            return log
+        if job.state not in ("PENDING", "HELD", "RUNNING"):
+            return look.log_of(job)
+        if not told:
+            messages.tell("note", f"{job.state}: its log will follow", job.document.label, f"cit why {job.short}")
+            told = True
+        watch.wait()
+        job = look.one(job.document.id, there, clock.now())
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def main(
+    job: Optional[str] = typer.Argument(None, metavar="[JOB]", help="A piece of an ID, a name, or `last`; without any, last"),
+    follow: bool = typer.Option(False, "-f", "--follow", help="Go on as it grows, until the job has ended"),
+    path: bool = typer.Option(False, "--path", help="Only where the log lies"),
+    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where it is looked up: @NAME or a directory"),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
+) -> int:
+    """What a job printed."""
+    messages.set_up("cit-log", quiet)
+    there = places.here(queue)
+    wanted = look.one(job or "last", there, clock.now())
+    if path:
+        print(look.log_of(wanted))
+        return OK
+    writer = Writer()
+    if follow and not has_ended(wanted):
+        followed(wanted, there, writer)
+        return OK
+    try:
+        fd = os.open(look.log_of(wanted), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise CitError(66, "its log is gone", "cit clean, or a later build in its place, removed it", wanted.document.label) from None
+    copied(fd, writer)
+    writer.write(b"", last=True)
+    return OK

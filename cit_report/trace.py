@@ -1,0 +1,213 @@
+"""cit trace: who said what of a job, in order, and whether each signature holds; offline.
+
+Reads: the document, allowed_signers and revoked_keys of its queue and of this account. Writes: a table, TSV or JSON lines.
+Exits: 0 all of it is proven; 77 a signature does not hold, or somebody says what is not theirs to say; 65; 66 (docs/messages.md).
+How: a signature vouches for every byte before it and speaks for the sections since the one before; keys are judged at the time
+of the statement, which is the queue's word. A key that was revoked since is named as such.
+Pages: docs/stages/report.md, docs/format/signatures.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+import typer
+
+from . import look, places, screen
+from .cit_format import clock, messages, sshsig, trust
+from .cit_format.document import Document, Section
+from .cit_format.errors import DENIED, OK, CitError, worst
+from .cit_format.signers import Signers
+
+GOOD, BAD, UNVERIFIED = "good", "BAD", "unverified"
+SPEAKS = {  # what each role may write (docs/format/signatures.md)
+    "cit-job": trust.SUBMITTED,
+    "cit-queue": frozenset(["event", "assignment", "result"]),
+    "cit-result": frozenset(["event", "environment", "artefact", "result"]),
+    "cit-control": frozenset(["control"]),
+    "cit-builder": frozenset(["builder"]),
+}
+COLUMNS = (
+    screen.Column("time"),
+    screen.Column("when", "WHEN"),
+    screen.Column("by", "BY"),
+    screen.Column("ns"),
+    screen.Column("key"),
+    screen.Column("says", "SAYS"),
+    screen.Column("holds", "HOLDS"),
+    screen.Column("why"),
+)
+FILE_COLUMNS = tuple(column for column in COLUMNS if column.key != "when")
+
+
+class Part(NamedTuple):
+    """The sections that one signature speaks for, who made it, and whether it holds (`why` not); without a signature unverified."""
+
+    sections: list[Section]
+    by: str
+    namespace: str
+    key: str
+    holds: str
+    why: str = ""
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+def parts(document: Document, allowed: Signers, revoked: Signers | None) -> Iterator[Part]:
+    """The parts of a document, each with its signature's verdict."""
+    start = 0
+    for signature in document.all("signature"):
+        sections = document.sections[start : signature.number - 1]
+        start = signature.number
+        said = signature.attributes
+        moment = stated(document, sections)
+        try:
+            speech = trust.verified(document, signature, None, allowed, moment)
+        except CitError as error:
+            yield Part(sections, said.get("by", ""), said.get("ns", ""), "", BAD, error.what)
+            continue
+        strange = [section.kind for section in sections if section.kind not in SPEAKS.get(speech.namespace, ()) and section.kind in _KNOWN]
+        why = f"{speech.namespace} may not say {strange[0]}" if strange else ""
+        if not why and revoked and revoked.is_revoked(sshsig.parse_signature(signature.body()).key):
+            yield Part(sections, speech.principal, speech.namespace, speech.fingerprint, GOOD, "its key was revoked since")
+            continue
+        yield Part(sections, speech.principal, speech.namespace, speech.fingerprint, BAD if why else GOOD, why)
+    if document.sections[start:]:
+        yield Part(document.sections[start:], "", "", "", UNVERIFIED, "no signature speaks for it")
+
+
+_KNOWN = trust.SUBMITTED | trust.APPENDED
+
+
+def stated(document: Document, sections: list[Section]) -> int:
+    """The moment at which these sections were written, as they and the queue say it."""
+    kinds = {section.kind for section in sections}
+    if "job" in kinds:
+        accepted = [row[0] for section in document.all("event") for row in section.rows() if row[2:3] == ["accepted"]]
+        return clock.parse(accepted[0]) if accepted else _moment(document.table("job").get("created"))
+    times = [clock.parse(row[0]) for section in sections if section.kind == "event" for row in section.rows()]
+    tables = [section.table() for section in sections if section.form == "toml"]
+    times += [_moment(table[key]) for table in tables for key in ("assigned", "ended", "created") if key in table]
+    return max(times, default=clock.now())
+
+
+def _moment(value: object) -> int:
+    return value if isinstance(value, int) else clock.now()
+
+
+def chain(document: Document, found: list[Part]) -> list[str]:
+    """What the signatures together do not prove of a job: the keys must be those that the parts before them name."""
+    faults = []
+    job = document.table("job") if document.kind == "job" else {}
+    given = trust.assignment(document)
+    for part in found:
+        if part.holds != GOOD:
+            continue
+        if part.namespace == "cit-job" and (job.get("key"), job.get("submitter")) != (part.key, part.by):
+            faults.append(f"the job names {job.get('submitter')}, {job.get('key')}, but {part.by} signed it with {part.key}")
+        if part.namespace == "cit-result" and given and given.table.get("key") != part.key:
+            faults.append(f"assigned to {given.table.get('builder')}, whose key is another than the result's")
+    return faults
+
+
+def rows(part: Part) -> Iterator[dict[str, screen.Value]]:
+    """A row for each statement of a part: events one by one, other sections in a sentence."""
+    common: dict[str, screen.Value] = {"by": part.by, "ns": part.namespace, "key": part.key, "holds": part.holds, "why": part.why}
+    submitted = [section.kind for section in part.sections if section.kind in trust.SUBMITTED]
+    for section in part.sections:
+        if section.kind == "event":
+            for row in (row for row in section.rows() if len(row) == 6):
+                yield {**common, "time": row[0], "says": " ".join(filter(None, (row[1], row[2], row[5])))}
+        elif section.kind == "job":
+            yield {**common, "time": _iso(section.table().get("created")), "says": f"wrote {', '.join(submitted)}"}
+        elif section.kind not in trust.SUBMITTED:
+            time, sentence = statement(section)
+            yield {**common, "time": time, "says": sentence}
+
+
+def statement(section: Section) -> tuple[str, str]:
+    """When and what a section says, in a few words."""
+    if section.kind == "assignment":
+        said = section.table()
+        return _iso(said.get("assigned")), f"assigned attempt {said.get('attempt')} to {said.get('builder')}"
+    if section.kind == "result":
+        said = section.table()
+        signal = f", signal {said.get('signal')}" if said.get("signal") else ""
+        return _iso(said.get("ended")), f"result {said.get('state')}, exit {said.get('exit')}{signal}"
+    if section.form == "tsv":
+        count = len(section.rows())
+        return "", f"{section.kind}: {count} row{'' if count == 1 else 's'}"
+    return "", section.kind
+
+
+def _iso(value: object) -> str:
+    return clock.iso(value) if isinstance(value, int) else ""
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+def signers(document: Document, there: places.Home) -> tuple[list[Path], list[Path]]:
+    """The lists that are asked: of the queue that the document names, else of every queue here, and of this account."""
+    name = str(document.table("job").get("queue", "")).partition("@")[0] if document.kind == "job" else ""
+    queues = [queue for queue in there.queues if queue.name == name] or there.queues
+    found = [*queues, *([there.account] if there.account else [])]
+    return [place / "allowed_signers" for place in found], [place / "revoked_keys" for place in found if (place / "revoked_keys").exists()]
+
+
+def merged(lists: list[Path], revoked: Path | None = None) -> Signers:
+    """One list of several files."""
+    read = [Signers.read(path, revoked) for path in lists if path.exists()]
+    both = Signers([entry for one in read for entries in one.allowed.values() for entry in entries])
+    both.name = " or ".join(map(str, lists))
+    for one in read:
+        both.revoked.update(one.revoked)
+        both.krl = both.krl or one.krl
+    return both
+
+
+def traced(document: Document, allowed: Signers, revoked: Signers | None) -> tuple[list[dict[str, screen.Value]], list[str]]:
+    """The rows of a document and what is not proven."""
+    found = list(parts(document, allowed, revoked))
+    faults = [f"{part.by}: {part.why}" for part in found if part.holds == BAD] + chain(document, found)
+    if not any(part.holds == GOOD for part in found):
+        faults = faults or ["nothing is signed"]
+    return [row for part in found for row in rows(part)], faults
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def main(
+    jobs: Optional[list[str]] = typer.Argument(
+        None, metavar="[JOB|FILE]...", help="A piece of an ID, a name, `last`, or a cit file; without any, last"
+    ),
+    signers_file: Optional[Path] = typer.Option(None, "--signers", metavar="FILE", help="An allowed_signers file, instead of those of this home"),
+    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where jobs are looked up: @NAME or a directory"),
+    tsv: bool = typer.Option(False, "--tsv", help="TSV with a header line, as in a pipe"),
+    json: bool = typer.Option(False, "--json", help="One JSON object a line"),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
+) -> int:
+    """Who said what of a job, in order, and whether each signature holds."""
+    messages.set_up("cit-trace", quiet)
+    form = screen.form(tsv, json)
+    there = places.here(queue)
+    status, table, told = OK, [], []
+    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, clock.now())]:
+        lists, revoked = ([signers_file], []) if signers_file else signers(job.document, there)
+        gone = merged(lists, revoked[0]) if revoked else None
+        found, faults = traced(job.document, merged(lists), gone)
+        table += found
+        for fault in faults:
+            status = worst(status, DENIED)
+            messages.tell("error", fault, job.document.label, f"the lists asked: {', '.join(map(str, lists))}")
+        if not faults:
+            told.append(f"{job.document.label}: all {sum(1 for _ in job.document.all('signature'))} signatures hold")
+    shown = [{**row, "when": str(row["time"])[:19].rstrip("Z") + "Z" if row["time"] else ""} for row in table]
+    screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, table, form, shown)
+    if form == screen.TABLE:
+        print("".join(f"{line}\n" for line in told), end="")
+    return status

@@ -1,0 +1,136 @@
+"""cit wait: returns when jobs have ended, with the job's own status.
+
+Reads: `done` of the queue; `finished` of this account for a queue that is elsewhere. Writes: nothing to stdout.
+Exits: of one job its status: 124 over its time, 125 cit itself failed, 128+signal; of several the greatest; 75 --timeout;
+66 no such job (docs/messages.md).
+How: the kernel tells when the queue's log or `done` changes. A job that will be tried again has not ended.
+Pages: docs/stages/report.md
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple, Optional
+
+import typer
+
+from . import look, places, story
+from .cit_format import clock, messages
+from .cit_format.document import Document
+from .cit_format.errors import LATER, NOT_FOUND, CitError
+from .cit_format.reader import parse
+from .places import Copy, Home
+from .watch import Watch
+
+GONE = 3  # looks in a row that find a job nowhere
+
+
+class End(NamedTuple):
+    """How a job ended: what people call it, its state, its status."""
+
+    label: str
+    state: str
+    status: int
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+def tasks(indices: str) -> list[int]:
+    """The tasks of an array: `1-3,9` is 1, 2, 3, 9 (docs/format/job.md)."""
+    parts = [part.partition("-") for part in indices.split(",")]
+    return [index for first, _, last in parts for index in range(int(first), int(last or first) + 1)]
+
+
+def wanted_ends(jobs: list[look.Seen]) -> set[str]:
+    """What must end, as `ID` or `ID_TASK`: of an array every task."""
+    found: set[str] = set()
+    for job in jobs:
+        array = job.document.table("job").get("array") if job.document.kind == "job" else None
+        task = job.told.get("task")
+        if isinstance(array, str) and task is None:
+            found.update(f"{job.document.id}_{index}" for index in tasks(array))
+        else:
+            found.add(job.document.id if task is None else f"{job.document.id}_{task}")
+    return found
+
+
+def end(label: str, document: Document) -> End | None:
+    """The end that a document tells; None where it tells none, or another attempt may follow."""
+    told = story.told(document)
+    if told["state"] not in (*story.FINAL, "REFUSED") or story.may_go_on(document, told):
+        return None
+    return End(label, str(told["state"]), story.status(told))
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+def ends(pending: set[str], there: Home, home_only: bool) -> dict[str, End]:
+    """Those of these jobs that have ended by now."""
+    found: dict[str, list[Copy]] = places.by_job(copy for copy in _at_end(pending, there, home_only) if copy.job in pending)
+    ended = {}
+    for job, copies in found.items():
+        copy = places.best(copies)
+        try:
+            with open(copy.path, "rb") as stream:
+                told = end(copy.file.label, parse(stream.read()))
+        except FileNotFoundError:
+            continue
+        if told:
+            ended[job] = told
+    return ended
+
+
+def _at_end(pending: set[str], there: Home, home_only: bool) -> list[Copy]:
+    found = [copy for day in {clock.id_day(job) for job in pending} for copy in places.done(there, day)]
+    if there.account and not home_only:
+        found += places.copies(f"{there.account}/finished", "finished", None)
+    return found
+
+
+def waited(jobs: list[look.Seen], there: Home, until: float | None) -> list[End]:
+    """Wait for these jobs: how each ended. 66 where one is nowhere any more, 75 at `until` (time.monotonic)."""
+    refused = [End(job.short, "REFUSED", 125) for job in jobs if job.place == "refused"]
+    pending = wanted_ends([job for job in jobs if job.place != "refused"])
+    queued_here = all(any(copy.queue for copy in job.copies) for job in jobs)
+    ended: list[End] = []
+    missing = 0
+    with Watch() as watch:
+        while pending:
+            watch.add(queue / part for queue in there.queues for part in ("log", "done", *(f"done/{clock.id_day(job)}" for job in pending)))
+            if there.account:
+                watch.add([there.account / "finished"])
+            found = ends(pending, there, queued_here)
+            ended += found.values()
+            pending -= set(found)
+            if not pending:
+                break
+            missing = 0 if any(places.copies_of(job, there) for job in pending) else missing + 1
+            if missing >= GONE:
+                raise CitError(NOT_FOUND, f"{min(pending)[-6:]} is nowhere any more", "cit fsck looks for what is in the wrong place")
+            if until is not None and time.monotonic() >= until:
+                raise CitError(LATER, f"not ended yet: {', '.join(sorted(job[20:] for job in pending))}", "cit why JOB says why")
+            watch.wait(until)
+    return refused + ended
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def main(
+    jobs: Optional[list[str]] = typer.Argument(None, metavar="[JOB]...", help="A piece of an ID, a name, or `last`; without any, last"),
+    timeout: Optional[str] = typer.Option(None, "--timeout", metavar="DURATION", help="Give up after 90s, 30m, ...: exit 75"),
+    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where they are looked up: @NAME or a directory"),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only; how a job ended is told by the status alone"),
+) -> int:
+    """Wait until jobs have ended; exit as the job did."""
+    messages.set_up("cit-wait", quiet)
+    until = None if timeout is None else time.monotonic() + clock.duration(timeout) / clock.SECOND
+    there = places.here(queue)
+    found = [job for wanted in jobs or ["last"] for job in look.seen(wanted, there, clock.now())]
+    ended = waited(found, there, until)
+    for one in ended:
+        if one.status:
+            messages.tell("note", f"{one.state}, status {one.status}", one.label, f"cit why {one.label.partition('-')[0]}")
+    return max(one.status for one in ended)
