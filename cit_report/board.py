@@ -223,13 +223,14 @@ def main(
     state: Optional[list[str]] = typer.Option(None, "-s", "--state", help="PENDING, HELD, RUNNING, COMPLETED, FAILED, ...; a comma list too"),
     name: str = typer.Option("", "-J", "--name", metavar="GLOB", help="Names that fit"),
     mine: bool = typer.Option(False, "-m", "--mine", help="Submitted by me"),
+    table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
     tsv: bool = typer.Option(False, "--tsv", help="TSV with a header line, as in a pipe"),
     json: bool = typer.Option(False, "--json", help="One JSON object a line"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
     """The jobs of this home and their states."""
     messages.set_up("cit-ls", quiet)
-    form = screen.form(tsv, json)
+    form = screen.form(table, tsv, json)
     now = clock.now()
     states = frozenset(word for item in state or [] for word in item.upper().split(","))
     unknown = states - {*ORDER, *story.FINAL, "REFUSED"}

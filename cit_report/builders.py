@@ -16,7 +16,6 @@ import typer
 
 from . import places, screen
 from .cit_format import clock, messages, reader, spool, trust
-from .cit_format.body import Value
 from .cit_format.document import Document
 from .cit_format.errors import OK, CitError, worst
 
@@ -82,20 +81,16 @@ def row(queue: Path, path: str, described: Document, jobs: dict[str, int]) -> di
     said = described.table("builder")
     loads = list(described.all("load"))
     load = loads[-1].table() if loads else {}
-    cells: dict[str, screen.Value] = {column.key: _cell(said.get(column.key)) for column in COLUMNS}
+    cells: dict[str, screen.Value] = {column.key: said.get(column.key) for column in COLUMNS}
     return {
         **cells,
         "queue": queue.name,
         "jobs": jobs.get(str(said.get("name")), 0),
         "memory": _size(said.get("mem")),
         "disk": _size(said.get("tmp")),
-        "load": _cell(load.get("load")),
+        "load": load.get("load"),
         "path": path,
     }
-
-
-def _cell(value: Value | None) -> screen.Value:
-    return [str(one) for one in value] if isinstance(value, list) else value
 
 
 def _size(value: object) -> str | None:
@@ -108,13 +103,14 @@ def _size(value: object) -> str | None:
 
 def main(
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory; else every queue of this home"),
+    table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
     tsv: bool = typer.Option(False, "--tsv", help="TSV with a header line, as in a pipe"),
     json: bool = typer.Option(False, "--json", help="One JSON object a line"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
     """The machines that take jobs: what they have to give, and how busy they are."""
     messages.set_up("cit-builders", quiet)
-    form = screen.form(tsv, json)
+    form = screen.form(table, tsv, json)
     status, rows = OK, []
     for place in places.here(queue).queues:
         jobs = jobs_of(place)

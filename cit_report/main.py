@@ -102,6 +102,7 @@ def files(wanted: list[str], queue: str | None) -> list[str]:
 def main(
     what: Optional[list[str]] = typer.Argument(None, metavar="[FILE|JOB]...", help="cit files, or jobs of this home; stdin without any, or for -"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where jobs are looked up: @NAME or a directory"),
+    table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
     tsv: bool = typer.Option(False, "--tsv", help="TSV with a header line, as in a pipe"),
     json: bool = typer.Option(False, "--json", help="One JSON object a line"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
@@ -109,7 +110,7 @@ def main(
 ) -> int:
     """Show what documents say: one line each. cit-report WORD: ls show why log wait trace builders queues."""
     messages.set_up("cit-report", quiet, verbose)
-    form = screen.form(tsv, json)
+    form = screen.form(table, tsv, json)
     told: list[story.Story] = []
     status = inputs.each_document(files(what or [], queue), lambda document: told.append(story.told(document)))
     now = clock.now()

@@ -76,7 +76,8 @@ def active(there: Home, having: str = "") -> Iterator[Copy]:
     """Every copy that is not at its end, in the order of life."""
     base = there.account
     if base:
-        yield from copies(f"{base}/outbox", "outbox", None, having)
+        for box in ("outbox", "outbox/sent"):
+            yield from copies(f"{base}/{box}", "outbox", None, having)
     for queue in there.queues:
         for place in QUEUE_PLACES:
             yield from copies(f"{queue}/{place}", place, str(queue), having)
@@ -116,15 +117,8 @@ def copies_of(job: str, there: Home) -> list[Copy]:
 
 
 def best(several: Iterable[Copy]) -> Copy:
-    """The copy that says how a job is: of the newest attempt, the furthest on its way; what waits again is in its next attempt."""
-    found = list(several)
-    ended = any(copy.place in ("done", "finished") for copy in found)
-
-    def newest(copy: Copy) -> tuple[int, int]:
-        waits_again = ended and copy.place in ("waiting", "held") and copy.file.attempt is None
-        return (1 << 30 if waits_again else copy.file.attempt or 0), RANK[copy.place]
-
-    return max(found, key=newest)
+    """The copy that says how a job is: of the newest attempt the furthest on its way."""
+    return max(several, key=lambda copy: (copy.file.attempt or 0, RANK[copy.place]))
 
 
 def by_job(several: Iterable[Copy]) -> dict[str, list[Copy]]:

@@ -81,13 +81,14 @@ def row(path: Path, now: int) -> dict[str, screen.Value]:
 
 def main(
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory; else every queue of this home"),
+    table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
     tsv: bool = typer.Option(False, "--tsv", help="TSV with a header line, as in a pipe"),
     json: bool = typer.Option(False, "--json", help="One JSON object a line"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
     """The queues of this home, and what lies in them."""
     messages.set_up("cit-queues", quiet)
-    form = screen.form(tsv, json)
+    form = screen.form(table, tsv, json)
     now = clock.now()
     rows = [row(path, now) for path in places.here(queue).queues]
     if not rows and form == screen.TABLE:

@@ -23,7 +23,7 @@ COLOURS = {
     "RUNNING": "cyan",
 }
 CODES = {"green": "32", "cyan": "36", "yellow": "33", "magenta": "35", "bold red": "1;31"}
-Value = Union[str, int, Sequence[str], None]
+Value = Union[str, int, Sequence[str], Sequence[int], None]
 Row = Mapping[str, Value]
 
 
@@ -35,14 +35,17 @@ class Column(NamedTuple):
     right: bool = False
 
 
-def form(tsv: bool, json: bool) -> str:
-    """Which form is wanted: by option, by CIT_OUTPUT, else a table on a terminal and TSV in a pipe."""
-    if tsv and json:
-        raise CitError(USAGE, "--tsv and --json", "take one of them")
-    wanted = TSV if tsv else JSON if json else os.environ.get("CIT_OUTPUT", "")
-    if wanted not in ("", TABLE, TSV, JSON):
-        raise CitError(CONFIG, f"CIT_OUTPUT is {wanted!r}", "it is table, tsv or json, or not set")
-    return wanted or (TABLE if sys.stdout.isatty() else TSV)
+def form(table: bool, tsv: bool, json: bool) -> str:
+    """Which form is wanted: by option; else TSV in a pipe, and on a terminal what CIT_OUTPUT says, or a table. 2, 78."""
+    asked = [word for word, is_asked in ((TABLE, table), (TSV, tsv), (JSON, json)) if is_asked]
+    if len(asked) > 1:
+        raise CitError(USAGE, f"--{asked[0]} and --{asked[1]}", "take one of them")
+    if asked or not sys.stdout.isatty():
+        return (asked or [TSV])[0]
+    configured = os.environ.get("CIT_OUTPUT") or TABLE
+    if configured not in (TABLE, TSV, JSON):
+        raise CitError(CONFIG, f"CIT_OUTPUT is {configured!r}", "it is table, tsv or json, or not set")
+    return configured
 
 
 def text(value: Value) -> str:
@@ -55,7 +58,7 @@ def text(value: Value) -> str:
         return "true" if value else "false"
     if isinstance(value, body.Time):
         return clock.iso_ms(value)
-    return str(value) if isinstance(value, int) else messages.clean(",".join(value))
+    return str(value) if isinstance(value, int) else messages.clean(",".join(map(str, value)))
 
 
 def line(value: Value) -> str:

@@ -162,11 +162,12 @@ def main(
     path: bool = typer.Option(False, "--path", help="Only where its document lies now"),
     identity: bool = typer.Option(False, "--id", help="Only its whole ID"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where it is looked up: @NAME or a directory"),
+    table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
     tsv: bool = typer.Option(False, "--tsv", help="TSV: key, value; as in a pipe"),
     json: bool = typer.Option(False, "--json", help="One JSON object a line"),
 ) -> int:
     """One job whole: who, what, state, times, figures, and where everything lies."""
-    form = screen.form(tsv, json)
+    form = screen.form(table, tsv, json)
     there, now = places.here(queue), clock.now()
     first = True
     for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now)]:

@@ -103,20 +103,6 @@ def status(story: Story) -> int:
     return {"COMPLETED": 0, "CANCELLED": 143, "OUT_OF_MEMORY": 137}.get(str(state), 1)
 
 
-def may_go_on(document: Document, story: Story) -> bool:
-    """Whether another attempt may follow this end: the job says so, and attempts are left."""
-    wanted = _table(document, "job")
-    reasons, attempts, attempt = wanted.get("retry-on"), wanted.get("attempts", 1), story.get("attempt")
-    if not isinstance(reasons, list) or not isinstance(attempts, int) or not isinstance(attempt, int) or attempt >= attempts:
-        return False
-    state, code = story["state"], story.get("exit")
-    return (
-        ("lost" in reasons and state == "NODE_FAIL")
-        or ("75" in reasons and state == "FAILED" and code == 75)
-        or ("fail" in reasons and state in ("FAILED", "TIMEOUT", "OUT_OF_MEMORY"))
-    )
-
-
 def elapsed(story: Story, now: int) -> int | None:
     """How long it has run, or ran, in microseconds; None before its start."""
     wall, started, ended = story.get("wall-ms"), story.get("started"), story.get("ended")

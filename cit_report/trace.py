@@ -187,27 +187,28 @@ def main(
     ),
     signers_file: Optional[Path] = typer.Option(None, "--signers", metavar="FILE", help="An allowed_signers file, instead of those of this home"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where jobs are looked up: @NAME or a directory"),
+    table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
     tsv: bool = typer.Option(False, "--tsv", help="TSV with a header line, as in a pipe"),
     json: bool = typer.Option(False, "--json", help="One JSON object a line"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
     """Who said what of a job, in order, and whether each signature holds."""
     messages.set_up("cit-trace", quiet)
-    form = screen.form(tsv, json)
+    form = screen.form(table, tsv, json)
     there = places.here(queue)
-    status, table, told = OK, [], []
+    status, lines, told = OK, [], []
     for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, clock.now())]:
         lists, revoked = ([signers_file], []) if signers_file else signers(job.document, there)
         gone = merged(lists, revoked[0]) if revoked else None
         found, faults = traced(job.document, merged(lists), gone)
-        table += found
+        lines += found
         for fault in faults:
             status = worst(status, DENIED)
             messages.tell("error", fault, job.document.label, f"the lists asked: {', '.join(map(str, lists))}")
         if not faults:
             told.append(f"{job.document.label}: all {sum(1 for _ in job.document.all('signature'))} signatures hold")
-    shown = [{**row, "when": str(row["time"])[:19].rstrip("Z") + "Z" if row["time"] else ""} for row in table]
-    screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, table, form, shown)
+    shown = [{**row, "when": str(row["time"])[:19].rstrip("Z") + "Z" if row["time"] else ""} for row in lines]
+    screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, lines, form, shown)
     if form == screen.TABLE:
         print("".join(f"{line}\n" for line in told), end="")
     return status

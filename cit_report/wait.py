@@ -15,7 +15,7 @@ from typing import NamedTuple, Optional
 import typer
 
 from . import look, places, story
-from .cit_format import clock, messages
+from .cit_format import attempts, clock, messages
 from .cit_format.document import Document
 from .cit_format.errors import LATER, NOT_FOUND, CitError
 from .cit_format.reader import parse
@@ -58,7 +58,7 @@ def wanted_ends(jobs: list[look.Seen]) -> set[str]:
 def end(label: str, document: Document) -> End | None:
     """The end that a document tells; None where it tells none, or another attempt may follow."""
     told = story.told(document)
-    if told["state"] not in (*story.FINAL, "REFUSED") or story.may_go_on(document, told):
+    if told["state"] not in (*story.FINAL, "REFUSED") or attempts.again(document, clock.now()):
         return None
     return End(label, str(told["state"]), story.status(told))
 

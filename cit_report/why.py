@@ -1,0 +1,171 @@
+"""cit why: why a job waits, or how it ended, in a sentence; and what to do next.
+
+Reads: the job's document, its place, the queue's settings and wishes, the end of its log. Writes: plain text; --json one object.
+Exits: 0; 65 does not parse; 66 no such job (docs/messages.md).
+How: where a job lies says most of it. Why no builder takes it, the scheduler itself is asked: `cit-schedule --explain`.
+Pages: docs/stages/report.md
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+import typer
+
+from . import look, places, queues, screen, story
+from .cit_format import clock, control, home, messages, names, spool
+from .cit_format.errors import OK
+from .ending import how_it_ended, steps
+from .log import Cleaner
+from .look import Seen
+from .show import script
+
+TAIL = 8  # lines of the log that are shown
+TAIL_BYTES = 8192
+
+
+class Answer(NamedTuple):
+    """Why: a sentence, lines that go into it (of builders, or of the log, with their heading), and commands to go on with, each with its purpose."""
+
+    sentence: str
+    heading: str = ""
+    lines: tuple[str, ...] = ()
+    next: tuple[tuple[str, str], ...] = ()
+
+
+# --- looking around -------------------------------------------------------------------------------------------------
+
+
+def pending(job: Seen, now: int) -> Answer:
+    """Why a job has not started."""
+    copy = places.best(job.copies)
+    queue = home.Queue(Path(copy.queue)) if copy.queue else None
+    builder = screen.line(job.told.get("builder"))
+    if copy.place == "outbox":
+        return Answer("its queue could not be reached, so it is kept here and tried again", next=(("cit outbox send", "try now"),))
+    if queue and copy.place in ("waiting", "held") and queues.state(queue) != "active":
+        return Answer(f"queue {queue.name} is {queues.state(queue)}", "who did it:", _pauses(queue), ((f"cit resume @{queue.name}", "let it go on"),))
+    if copy.place == "held":
+        return held(job, copy, queue)
+    if copy.place == "waiting" and queue:
+        before = sum(1 for name in spool.listing(queue / "waiting") if name < str(copy.file))
+        reasons = explained(queue, job.document.id)
+        jobs = f"{before} job{'' if before == 1 else 's'} before it" if before else "it is the next"
+        return Answer(f"it waits for a builder; {jobs}", "what the scheduler says:" if reasons else "", tuple(reasons))
+    if copy.place == "assigned":
+        return Answer(f"it is given to builder {builder}, and not handed over yet", next=(("cit-deliver", "hand over now"),))
+    account = job.there.account
+    if copy.place in ("inbox", "running") and account:
+        inbox = [name for name in spool.listing(account / "inbox") if name < str(copy.file)]
+        running = len(spool.listing(account / "running"))
+        return Answer(f"it is in the inbox of {builder}, where {running} run or start and {len(inbox)} wait before it")
+    return Answer(f"it was handed over to builder {builder}, which has not said yet that it runs")
+
+
+def held(job: Seen, copy: places.Copy, queue: home.Queue | None) -> Answer:
+    """Why a job is held: until a time, until released; by whom."""
+    if copy.file.sequence and copy.file.sequence != names.NEVER:
+        return Answer(f"it does not begin before {clock.iso(copy.file.sequence)}")
+    asked = wishes(queue, job.document.id) if queue else ()
+    return Answer("it is held until somebody releases it" + ("" if asked else ", as its author wished"), "wishes:" if asked else "", asked)
+
+
+def wishes(queue: home.Queue, identity: str) -> tuple[str, ...]:
+    """What people wish of a job, as the control documents on the queue say."""
+    directory = queue / "control"
+    said = [document.table("control") for document in control.read(directory, control.targets(directory).get(identity, []))]
+    return tuple(f"{screen.line(one.get('created'))[:19]}Z {screen.line(one.get('submitter'))}: {screen.line(one.get('action'))}" for one in said)
+
+
+def _pauses(queue: home.Queue) -> tuple[str, ...]:
+    """The last line of the queue's log about pausing it."""
+    from .cit_format import journal
+
+    told = [line for line in journal.lines(queue / "log", 31) if line.word in ("paused", "frozen")]
+    return tuple(f"{line.time} {line.account}@{line.host} {line.word} it {line.detail}".rstrip() for line in told[-1:])
+
+
+def explained(queue: home.Queue, identity: str) -> list[str]:
+    """A line a builder: why it does not take the job now, as the scheduler of this queue says it; none where it cannot say."""
+    import subprocess
+
+    asked = ["cit-schedule", "--explain", identity, "--queue", str(queue.path)]
+    try:
+        done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    except OSError:
+        return []
+    return [] if done.returncode else [screen.line(line) for line in done.stdout.splitlines()]
+
+
+def tail(log: Path | None) -> tuple[str, ...]:
+    """The last lines of a log, for a terminal."""
+    if log is None:
+        return ()
+    with open(log, "rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAIL_BYTES))
+        lines = Cleaner()(stream.read(), last=True).rstrip("\n").split("\n")
+    return tuple(lines[-TAIL:]) if lines != [""] else ()
+
+
+def answer(job: Seen, now: int) -> Answer:
+    """Why a job is as it is."""
+    log = job.work(".log")
+    todo = steps(job.state, job.short, log is not None)
+    if job.state in ("PENDING", "HELD") and job.copies:
+        found = pending(job, now)
+        return found._replace(next=(*found.next, *todo))
+    limit = job.document.table("job").get("time") if job.document.kind == "job" else None
+    if job.state == "RUNNING":
+        ran = story.elapsed(job.told, now)
+        since = f" for {clock.duration_text(ran)}" if ran is not None else ""
+        may = f"; it may take {limit}" if limit else ""
+        lines = tail(log)
+        return Answer(f"it runs on {screen.line(job.told.get('builder'))}{since}{may}", "it says:" if lines else "", lines[-1:], todo)
+    lines = tail(log) if job.state != "COMPLETED" else ()
+    limits = f" (time = {limit})" if limit else ""
+    sentence = how_it_ended(job.told, limits)
+    runs = script(job) if job.state == "FAILED" and job.told.get("exit") in (126, 127) else None
+    if runs and not lines:
+        return Answer(sentence, "what it ran:", tuple(runs.split("\n")[:TAIL]), todo)
+    return Answer(sentence, "the end of its log:" if lines else "", lines, todo)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def main(
+    jobs: Optional[list[str]] = typer.Argument(
+        None, metavar="[JOB|FILE]...", help="A piece of an ID, a name, `last`, or a cit file; without any, last"
+    ),
+    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where it is looked up: @NAME or a directory"),
+    json: bool = typer.Option(False, "--json", help="One JSON object a line"),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="The sentence alone"),
+) -> int:
+    """Why a job waits, or how it ended, and what to do next."""
+    messages.set_up("cit-why", quiet)
+    there, now = places.here(queue), clock.now()
+    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now)]:
+        found = answer(job, now)
+        if json:
+            values = {"id": job.document.id, "name": job.document.name, "state": job.state, "why": found.sentence, "lines": found.lines}
+            todo = [command for command, _ in found.next]
+            sys.stdout.write(screen.as_json([screen.Column(key) for key in (*values, "next")], {**values, "next": todo}))
+            continue
+        print(f"{job.short}-{job.document.name} {screen.coloured(screen.line(job.state))}: {messages.clean(found.sentence)}.")
+        if not quiet:
+            print("".join(f"{line}\n" for line in page(found)), end="")
+    return OK
+
+
+def page(found: Answer) -> list[str]:
+    """What stands below the sentence."""
+    width = max((len(command) for command, _ in found.next), default=0)
+    head = ["next:", *[""] * len(found.next)]
+    return [
+        *([found.heading] if found.heading else []),
+        *(f"  | {messages.clean(line)}" for line in found.lines),
+        *(f"{word:<6}{command:<{width}}   {purpose}" for word, (command, purpose) in zip(head, found.next)),
+    ]
