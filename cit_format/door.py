@@ -55,7 +55,7 @@ def inbox_item(account: home.Account, job: Document) -> put.Item:
     priority = job.table("job").get("priority", 0)
     name = names.FileName(job.id, job.name, "", given.task, given.attempt)
     digest = hashlib.sha256(job.raw).hexdigest()
-    return put.Item(name.copy, digest, job.raw, name, account / "inbox", priority if isinstance(priority, int) else 0)
+    return put.Item(name.copy, digest, job.raw, name, f"{account.path}/inbox", priority if isinstance(priority, int) else 0)
 
 
 def present_state(account: home.Account, job: Document) -> str:

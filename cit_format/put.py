@@ -74,8 +74,18 @@ class Putter:
         self.sequence_lock = temporary.parent / ".sequence"
 
     def put(self, items: Iterable[Item]) -> list[Outcome]:
-        """Put a group of items, each mark once; all is durable when this returns. The outcomes are in the items' order."""
-        group = list(items)
+        """Put a group of items; all is durable when this returns. The outcomes are in the items' order.
+
+        Of a mark that comes again in the group the first is put; the others are its duplicates, or replays.
+        """
+        everything = list(items)
+        firsts: dict[str, int] = {}
+        for number, item in enumerate(everything):
+            firsts.setdefault(item.mark, number)
+        outcomes = dict(zip(firsts.values(), self._put([everything[number] for number in firsts.values()])))
+        return [outcomes.get(number) or self._see(item, 0) for number, item in enumerate(everything)]
+
+    def _put(self, group: list[Item]) -> list[Outcome]:
         if not group:
             return []
         _allow_files(len(group) + 64)
@@ -145,6 +155,7 @@ class Putter:
             return False
         if left.mark != mark or left.digest != digest:
             return False
+        sync_directory(self._seen + left.day)  # its writer may have died before it did
         self._name(left, Outcome(ACCEPTED, key))
         for directory in (left.spool, str(self.temporary)):
             sync_directory(directory)

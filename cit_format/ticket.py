@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Union
 
-from . import body, document
-from .document import Document
+from . import body
+from .document import Document, Section
 from .errors import CitError
+from .reader import Faulty
+
+_BEGIN, _END = b"@begin ticket 1 toml\n", b"@end ticket\n"
 
 
-def ticket(identity: str, name: str, received: bytes, state: str, refused: CitError | None = None, **more: object) -> Document:
-    """The ticket of `received` bytes: state accepted, duplicate, refused, kept or a job's present one; `more` is task, attempt."""
-    values: dict[str, object] = {"state": state, "received": f"sha256:{hashlib.sha256(received).hexdigest()}", "bytes": len(received), **more}
+def ticket(identity: str, name: str, received: Union[bytes, Faulty], state: str, refused: CitError | None = None, **more: object) -> Document:
+    """The ticket of what was received, all of it: state accepted, duplicate, refused, kept or a job's present one; `more` is task, attempt."""
+    if isinstance(received, Faulty):
+        digest, size = received.sha256, received.size
+    else:
+        digest, size = hashlib.sha256(received).hexdigest(), len(received)
+    text = b'state = "%s"\nreceived = "sha256:%s"\nbytes = %d\n' % (state.encode(), digest.encode(), size)
     if refused is not None:
-        values.update(status=refused.status, why=refused.what)
-    return document.new(name, document.section("ticket", "toml", body.toml(values)), identity=identity)
+        more = {**more, "status": refused.status, "why": refused.what}
+    text += body.toml(more)
+    head = b"@cit 1 %s %s\n" % (identity.encode(), name.encode())
+    raw = b"".join((head, _BEGIN, text, _END))
+    return Document(identity, name, raw, [Section(1, "ticket", "1", "toml", "", len(head), len(raw), text)])

@@ -1,9 +1,9 @@
 """cit-queue: takes jobs in.
 
-Reads: a stream of job documents, framed or not. Writes: tickets with --to; without it, as a filter, the accepted documents.
-Appends: event `accepted` and a cit-queue signature. Side effect with --to: the job lies in `waiting` (or `held`), what is
-refused in `refused` with why; what no queue took, in the outbox.
-Exits: 0; 65 does not parse; 75 kept in the outbox; 77 not signed as it must be; the worst of several (docs/messages.md).
+Reads: a stream of job and control documents, framed or not. Writes: tickets with --to; without it, as a filter, what it accepts.
+Appends: event `accepted` and a cit-queue signature. Side effect with --to: a job lies in `waiting` (or `held`), a wish in
+`control`, what is refused in `refused` with why; what its queue cannot take now, in the outbox.
+Exits: 0; 1 too late; 65 does not parse; 75 kept in the outbox; 77 not signed as it must be; the worst of several (docs/messages.md).
 How: documents are judged in groups, put in groups, and acknowledged when they are on disk; then on-arrival is started.
 Pages: docs/stages/queue.md, docs/directories.md, docs/format/signatures.md
 """
@@ -13,98 +13,170 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Optional
 
 import typer
 
-from . import accept
+from . import accept, mend, show
+from .accept import Answer, Arrival
 from .cit_format import clock, command, frame, home, messages, put, reader, wake
-from .cit_format.errors import OK, CitError, worst
+from .cit_format.document import Document
+from .cit_format.errors import LATER, OK, USAGE, CitError, worst
 from .cit_format.reader import Faulty
+from .intake import Intake
+from .outbox import KEPT
+from .places import ANY, Places, configured, had
 
-READS = {"job": "1", "signature": "1"}
-WRITES = {"event": "1", "signature": "1", "ticket": "1"}
+READS = {"control": "1", "job": "1", "signature": "1"}
+WRITES = {"event": "1", "note": "1", "signature": "1", "ticket": "1"}
 
 
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-def filtered(queue: home.Queue, fd: int) -> int:
-    """Without --to: accepted documents pass, signed by the queue; the others stay out."""
-    status = OK
-    for arrival in reader.documents(frame.unframed(lambda size: os.read(fd, size))):
-        verdict = accept.judge_all([arrival], queue, clock.now())[0]
-        if isinstance(verdict, CitError):
-            status = worst(status, messages.complain(verdict))
-        else:
-            sys.stdout.buffer.write(verdict.raw)
-            sys.stdout.buffer.flush()
-    return status
+def in_groups(fd: int, act: Callable[[list[Arrival]], None], framed: bool = False) -> None:
+    """Call `act` for the documents of a stream, a group at a time; a group ends early when there is nothing to read.
 
-
-def queued(queue: home.Queue, fd: int) -> int:
-    """With --to: groups of documents go into the queue; a ticket for each."""
-    status = OK
-    group: list[accept.Arrival] = []
+    `framed`: 65 where the stream has no frame.
+    """
+    group: list[Arrival] = []
     size = 0
-    taken = False
 
     def settle() -> None:
-        nonlocal status, size, taken
-        if not group:
-            return
-        answers = accept.take_in(group, queue)
-        for answer in answers:
-            if answer.error is not None:
-                status = worst(status, messages.complain(answer.error))
-            else:
-                taken = True
-            sys.stdout.buffer.write(answer.ticket.raw)
-        sys.stdout.buffer.flush()
-        group.clear()
-        size = 0
+        nonlocal size
+        if group:
+            act(group)
+            group.clear()
+            size = 0
 
-    for arrival in reader.documents(frame.unframed(eager(fd, settle))):
+    def read(limit: int) -> bytes:
+        if not select.select([fd], [], [], 0)[0]:
+            settle()
+        return os.read(fd, limit)
+
+    for arrival in reader.documents(frame.unframed(read, strict=framed)):
         group.append(arrival)
         size += arrival.size if isinstance(arrival, Faulty) else len(arrival.raw)
         if len(group) >= put.GROUP_DOCUMENTS or size >= put.GROUP_BYTES:
             settle()
-            wake.arrived(queue.path, queue.on_arrival)
     settle()
-    if taken:
-        wake.arrived(queue.path, queue.on_arrival)
+
+
+def filtered(queue: home.Queue) -> int:
+    """Without --to: accepted documents pass, jobs signed by the queue; the others stay out."""
+    status = OK
+
+    def act(group: list[Arrival]) -> None:
+        nonlocal status
+        for arrival, verdict in zip(group, accept.judge_all(group, queue, clock.now())):
+            if isinstance(verdict, CitError):
+                status = worst(status, messages.complain(verdict))
+            else:
+                passing = verdict if isinstance(verdict, Document) else arrival
+                assert isinstance(passing, Document)
+                sys.stdout.buffer.write(passing.raw)
+        sys.stdout.buffer.flush()
+
+    in_groups(0, act)
     return status
 
 
-def eager(fd: int, settle: Callable[[], None]) -> Callable[[int], bytes]:
-    """A `read` that settles the group at hand before it would wait for more."""
+def queued(intake: Intake, write: Callable[[Document], bytes]) -> int:
+    """With --to: groups of documents go into their queues; a ticket for each."""
+    status = OK
 
-    def read(size: int) -> bytes:
-        if not select.select([fd], [], [], 0)[0]:
-            settle()
-        return os.read(fd, size)
+    def act(group: list[Arrival]) -> None:
+        nonlocal status
+        status = worst(status, answered(intake.take(group), write))
+        intake.wake()
 
-    return read
+    in_groups(0, act)
+    return status
+
+
+def answered(answers: Iterable[Answer], write: Callable[[Document], bytes]) -> int:
+    """Write the tickets, say what was refused; the worst status."""
+    status = OK
+    for answer in answers:
+        if answer.error is not None:
+            status = worst(status, messages.complain(answer.error))
+        elif answer.state == KEPT:
+            status = worst(status, LATER)
+        sys.stdout.buffer.write(write(answer.ticket))
+    sys.stdout.buffer.flush()
+    return status
+
+
+def outboxed(act: str, write: Callable[[Document], bytes]) -> int:
+    """--outbox: list what is there, send what is kept, or send again what was sent before too."""
+    intake = Intake(Places(ANY))
+    if act == "list":
+        return answered(intake.outbox.listed(), write) and OK
+    if act == "resend":
+        intake.outbox.again()
+    status = answered(intake.outbox.send(intake.places), write)
+    if status == LATER and intake.places.away:
+        messages.complain(intake.places.away)
+    return status
+
+
+def mended(queue: home.Queue, write: Callable[[Document], bytes]) -> int:
+    """--recover: what killed processes left is finished, the drop box and the outbox are looked after."""
+    mend.whole(queue)
+    status = dropped(queue, write)
+    Intake(Places(ANY)).send()
+    return status
+
+
+def dropped(queue: home.Queue, write: Callable[[Document], bytes]) -> int:
+    """--incoming: what other accounts of this host dropped."""
+    if not queue.active:
+        return OK
+    from . import incoming
+
+    answers = list(incoming.take_in(queue))
+    status = answered(answers, write)
+    if not all(answer.error for answer in answers):
+        wake.arrived(queue.path, queue.on_arrival)
+    return status
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
 def main(
-    to: Optional[str] = typer.Option(None, "--to", metavar="QUEUE", help="@NAME or a directory: put accepted jobs there, write tickets"),
+    to: Optional[str] = typer.Option(None, "--to", metavar="QUEUE", help="@NAME, a directory, or @ for the queue that each document names"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="As a filter: the queue whose rules and key hold"),
-    recover: bool = typer.Option(False, "--recover", help="Finish what a killed process left, read nothing"),
+    outbox: Optional[str] = typer.Option(None, "--outbox", metavar="list|send|resend", help="What was kept while its queue could not be had"),
+    recover: bool = typer.Option(False, "--recover", help="Finish what killed processes left, then --incoming and --outbox send"),
+    incoming: bool = typer.Option(False, "--incoming", help="Take in what other accounts dropped into incoming/"),
+    door: Optional[str] = typer.Option(None, "--door", metavar="VERB", help="Answer one verb of the door, as a forced command does"),
+    tsv: bool = typer.Option(False, "--tsv", help="Tickets as TSV"),
+    json: bool = typer.Option(False, "--json", help="Tickets as JSON lines"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks"),
 ) -> int:
     """Accept signed jobs into a queue."""
     messages.set_up("cit-queue", quiet, verbose)
-    place = home.find_queue(to or queue)
+    if door is not None:
+        from . import serve
+
+        return serve.serve(door, lambda: home.find_queue(to), home.own_account, to is not None, lambda size: os.read(0, size))
+    if to and queue:
+        raise CitError(USAGE, "--to and --queue", "--to puts into a queue, --queue is for the filter")
+    write = show.writer(tsv, json)
+    if outbox is not None:
+        if outbox not in ("list", "send", "resend"):
+            raise CitError(USAGE, f"--outbox {outbox}", "it is list, send or resend")
+        return outboxed(outbox, write)
     if recover:
-        place.putter.recover()
-        return OK
-    return queued(place, 0) if to else filtered(place, 0)
+        return mended(home.find_queue(to or queue), write)
+    if incoming:
+        return dropped(home.find_queue(to or queue), write)
+    if to is None:
+        return filtered(had(queue or configured()[0]))
+    return queued(Intake(Places(to)), write)
 
 
 def run() -> None:
