@@ -262,7 +262,7 @@ def write_beside(contents: dict[Path, bytes]) -> list[Path]:
     for path, raw in zip(beside, contents.values()):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            write_all(fd, raw, str(path))
+            write_all(fd, raw, str(_in_front(path)))
         finally:
             os.close(fd)
     sync_files([str(path) for path in beside])
