@@ -233,6 +233,37 @@ def through_(
     return through.through(source.absolute(), target.absolute(), program, look_ahead, stage)
 
 
+@app.command("config")
+def config_(
+    words: Optional[list[str]] = typer.Argument(None, metavar="[KEY [VALUE]...]", help="Without VALUE it is printed, without KEY all are"),
+    file: Optional[Path] = typer.Option(None, "--file", metavar="FILE", help="A config.toml or queue.toml; else config.toml of the cit home"),
+    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="queue.toml of @NAME or a directory"),
+    unset: bool = typer.Option(False, "--unset", help="Take KEY out, so that its default holds"),
+) -> int:
+    """Read or change one setting; comments and order of the file stay."""
+    from . import configure, home
+
+    place = home.find_queue(queue).path / "queue.toml" if queue else file or home.ensure() / "config.toml"
+    if not words:
+        _table(["key", "value", "default", "why"], [list(setting.row) for setting in configure.settings(place)])
+    elif unset or words[1:]:
+        configure.change(place, words[0], None if unset else words[1:])
+    else:
+        _write(configure.text(place, words[0]).encode() + b"\n")
+    return OK
+
+
+@app.command("init")
+def init(queues: Optional[list[str]] = typer.Argument(None, metavar="[QUEUE]...", help="Another queue: @NAME, or a directory")) -> int:
+    """Make what is missing of the cit home; and queues beside main."""
+    from . import begin, home
+
+    home.ensure()
+    for wanted in queues or []:
+        messages.tell("note", f"made {begin.queue(wanted).path}: a queue with this machine as its builder")
+    return OK
+
+
 def _table(header: list[str], rows: list[list[str]]) -> None:
     """TSV in a pipe; on a terminal columns below a header."""
     if sys.stdout.isatty() and rows:
