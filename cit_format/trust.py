@@ -14,6 +14,7 @@ from . import clock, sshsig
 from .body import Time
 from .document import Document, Section
 from .errors import DATA, DENIED, CitError
+from .grammar import written_attributes
 
 if TYPE_CHECKING:
     from .signers import Signers
@@ -38,6 +39,7 @@ class Speech(NamedTuple):
 
 def verified(document: Document, signature: Section, namespace: str | None, signers: Signers, now: int) -> Speech:
     """Check one signature of a document: bytes, namespace, key, and that `by` and `ns` say what they prove; else 77."""
+    _known(document, signature)
     attributes = signature.attributes
     try:
         proof = sshsig.parse_signature(signature.body())
@@ -51,6 +53,9 @@ def verified(document: Document, signature: Section, namespace: str | None, sign
         raise _denied(document, f"the signature says ns={attributes.get('ns', '')}, but it is for {wanted}", "write what the signature says")
     if attributes.get("by") != principal:
         raise _denied(document, f"the signature says by={attributes.get('by', '')}, but its key is that of {principal}", "write whose key it is")
+    if (signature.form, signature.written) != ("sshsig", written_attributes({"by": principal, "ns": wanted})):
+        # No signature covers its own line: with one form nobody can change a byte of what was submitted.
+        raise _denied(document, "the signature's line says more than by and ns", f"it reads: @begin signature 1 sshsig by={principal} ns={wanted}")
     before = [other.number for other in document.all("signature") if other.number < signature.number]
     spoken = document.sections[before[-1] if before else 0 : signature.number - 1]
     return Speech(principal, wanted, proof.key.fingerprint, spoken)
@@ -83,8 +88,10 @@ def objection(document: Document) -> None:
     for section in document.sections[: signature.number - 1]:
         if section.kind in APPENDED:
             raise _denied(document, f"section {section.kind} before the submitter's signature", "only the stages after it may say that")
-        if section.kind in SUBMITTED and section.version != "1":
-            raise CitError(DATA, f"section {section.kind} has version {section.version[:20]}", "this program knows version 1", document.label)
+        if section.kind in SUBMITTED:
+            _known(document, section)
+    if document.sections[0].form != "toml":
+        raise CitError(DATA, f"the job section is {document.sections[0].form[:20]}, not toml", "it reads: @begin job 1 toml", document.label)
 
 
 def submission(document: Document, signers: Signers, now: int) -> Speech:
@@ -141,6 +148,7 @@ def assignment(document: Document) -> Assignment | None:
     if not sections:
         return None
     found = sections[-1]
+    _known(document, found)
     table = found.table()
     attempt, task = table.get("attempt"), table.get("task")
     if not isinstance(attempt, int) or attempt < 1 or not isinstance(table.get("builder"), str) or not isinstance(task, (int, type(None))):
@@ -192,6 +200,12 @@ def completed(document: Document, signers: Signers, now: int) -> tuple[Speech, S
         if section.kind == "result" or _is_void(section):
             return speech, section
     raise CitError(DATA, "no result before the last signature", "a builder hands back what has ended", document.label)
+
+
+def _known(document: Document, section: Section) -> None:
+    """65 for a section in a version that this program does not know, where it has to."""
+    if section.version != "1":
+        raise CitError(DATA, f"section {section.kind} has version {section.version[:20]}", "this program knows version 1", document.label)
 
 
 def _denied(document: Document, what: str, hint: str) -> CitError:

@@ -26,7 +26,7 @@ class Place:
         self.putter = Putter(self.waiting / ".tmp", self.seen, self.item)
 
     def item(self, job: Document) -> Item:
-        return Item(job.id, job.digest, job.raw, names.FileName(job.id, job.name), self.waiting)
+        return Item(job.id, job.digest, job.raw, names.FileName(job.id, job.name), str(self.waiting))
 
     def put(self, *jobs: Document) -> list[str]:
         return [outcome.word for outcome in self.putter.put(self.item(job) for job in jobs)]
