@@ -17,7 +17,7 @@ from .cit_format.reader import Faulty
 
 FEW = 8  # up to so many documents no threads are worth their start
 Arrival = Union[Document, Faulty]
-Verdict = Union[Document, Wish, CitError]
+Verdict = Union[bytes, Wish, CitError]  # an accepted job as it now stands, a wish with power, or why it is refused
 
 
 class Answer(NamedTuple):
@@ -32,23 +32,42 @@ class Answer(NamedTuple):
         return str(self.ticket.table("ticket")["state"])
 
 
-def judged(arrival: Arrival, queue: home.Queue, now: int, remark: str = "") -> Verdict:
-    """The job with `accepted` and the queue's signature, or the wish that a control document is, or why it is refused.
+class Judge:
+    """Judges what arrives at one moment: all jobs that it accepts get the same event."""
 
-    `remark` goes into the event, after the queue's name.
-    """
-    if isinstance(arrival, Faulty):
-        return arrival.error
-    try:
-        if arrival.kind == "control":
-            return control.verified(arrival, queue.signers, now, queue.full_name)
-        check_order(arrival.table("job"))
-        trust.accepted(arrival, queue.signers, queue.full_name, now)
-        event = document.section("event", "tsv", journal.event("queue", "accepted", queue.name + remark, now))
-        return home.signed(arrival.extended(event), queue.signer, queue.identity, "cit-queue")
-    except CitError as error:
-        error.where = error.where or arrival.label
-        return error
+    def __init__(self, queue: home.Queue, now: int, remark: str = "") -> None:
+        self.queue = queue
+        self.now = now
+        self.event = document.section("event", "tsv", journal.event("queue", "accepted", queue.name + remark, now))
+        self.begin, self.end = document.section("signature", "sshsig", b"", by=queue.identity, ns="cit-queue").split(b"\n", 1)
+        _ = queue.signers, queue.signer, queue.full_name  # read here, once, before threads ask for them
+
+    def verdict(self, arrival: Arrival) -> Verdict:
+        """The job with `accepted` and the queue's signature, or the wish that a control document is, or why it is refused."""
+        if isinstance(arrival, Faulty):
+            return arrival.error
+        queue = self.queue
+        try:
+            if arrival.kind == "control":
+                return control.verified(arrival, queue.signers, self.now, queue.full_name)
+            check_order(arrival.table("job"))
+            trust.accepted(arrival, queue.signers, queue.full_name, self.now)
+        except CitError as error:
+            error.where = error.where or arrival.label
+            return error
+        raw = arrival.raw + self.event
+        return b"%s%s\n%s%s" % (raw, self.begin, queue.signer.sign(raw, "cit-queue"), self.end)
+
+    def verdicts(self, arrivals: list[Arrival]) -> list[Verdict]:
+        """`verdict` for each, in order; checking signatures leaves the interpreter's lock, so that two cores serve a long group."""
+        if len(arrivals) <= FEW:
+            return [self.verdict(arrival) for arrival in arrivals]
+        from concurrent.futures import ThreadPoolExecutor
+
+        half = len(arrivals) // 2
+        with ThreadPoolExecutor(1) as pool:
+            others = pool.submit(lambda: [self.verdict(arrival) for arrival in arrivals[half:]])
+            return [self.verdict(arrival) for arrival in arrivals[:half]] + others.result()
 
 
 def check_order(job: dict[str, Value]) -> None:
@@ -62,23 +81,19 @@ def check_order(job: dict[str, Value]) -> None:
         raise CitError(DATA, f"hold {hold}", "true or false")
 
 
-def judge_all(arrivals: list[Arrival], queue: home.Queue, now: int, remark: str = "") -> list[Verdict]:
-    """`judged` for each, in order; verification leaves the interpreter's lock, so that two cores serve a long group."""
-    if len(arrivals) <= FEW:
-        return [judged(arrival, queue, now, remark) for arrival in arrivals]
-    from concurrent.futures import ThreadPoolExecutor
-
-    _ = queue.signers, queue.signer, queue.full_name, queue.identity  # read once, before the threads
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda arrival: judged(arrival, queue, now, remark), arrivals))
-
-
 def take_in(arrivals: list[Arrival], queue: home.Queue, remark: str = "") -> list[Answer]:
-    """Take a group into the queue: all that is acknowledged is on disk when this returns; what is refused, in refused/."""
-    verdicts = judge_all(arrivals, queue, clock.now(), remark)
+    """Take a group into the queue: all that is acknowledged is on disk when this returns; what is refused, in refused/.
+
+    `remark` goes into the event, after the queue's name.
+    """
+    verdicts = Judge(queue, clock.now(), remark).verdicts(arrivals)
     became: list[Union[str, CitError]] = [verdict if isinstance(verdict, CitError) else "" for verdict in verdicts]
-    jobs = [number for number, verdict in enumerate(verdicts) if isinstance(verdict, Document)]
-    for number, outcome in zip(jobs, queue.putter.put(_item(queue, arrivals[number], verdicts[number]) for number in jobs)):
+    jobs, items = [], []
+    for number, (arrival, verdict) in enumerate(zip(arrivals, verdicts)):
+        if isinstance(verdict, bytes) and isinstance(arrival, Document):
+            jobs.append(number)
+            items.append(queue.describe(arrival)._replace(raw=verdict))
+    for number, outcome in zip(jobs, queue.putter.put(items)):
         became[number] = outcome.error or outcome.word
     wished = [(number, arrival, verdict) for number, (arrival, verdict) in enumerate(zip(arrivals, verdicts)) if isinstance(verdict, Wish)]
     if wished:  # after the jobs, which may be what they are about
@@ -86,11 +101,6 @@ def take_in(arrivals: list[Arrival], queue: home.Queue, remark: str = "") -> lis
         for (number, _, _), answer in zip(wished, kept):
             became[number] = answer
     return _answers(arrivals, became, queue)
-
-
-def _item(queue: home.Queue, arrival: Arrival, accepted: Verdict) -> put.Item:
-    assert isinstance(arrival, Document) and isinstance(accepted, Document)
-    return queue.describe(arrival)._replace(raw=accepted.raw)
 
 
 def _answers(arrivals: list[Arrival], became: list[Union[str, CitError]], queue: home.Queue) -> list[Answer]:

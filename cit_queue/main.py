@@ -69,13 +69,11 @@ def filtered(queue: home.Queue) -> int:
 
     def act(group: list[Arrival]) -> None:
         nonlocal status
-        for arrival, verdict in zip(group, accept.judge_all(group, queue, clock.now())):
+        for arrival, verdict in zip(group, accept.Judge(queue, clock.now()).verdicts(group)):
             if isinstance(verdict, CitError):
                 status = worst(status, messages.complain(verdict))
-            else:
-                passing = verdict if isinstance(verdict, Document) else arrival
-                assert isinstance(passing, Document)
-                sys.stdout.buffer.write(passing.raw)
+            elif isinstance(arrival, Document):
+                sys.stdout.buffer.write(verdict if isinstance(verdict, bytes) else arrival.raw)
         sys.stdout.buffer.flush()
 
     in_groups(0, act)
