@@ -25,7 +25,7 @@ def ending(job: Document) -> Section | None:
     """
     last = max((section.number for section in job.all("assignment")), default=0)
     later = [section for section in job.sections if section.number > last]
-    ends = [section for section in later if section.kind == "result" or _is_void(job, section)]
+    ends = [section for section in later if section.kind == "result" or is_void(job, section)]
     return ends[-1] if ends else None
 
 
@@ -42,7 +42,7 @@ def again(job: Document, now: int) -> str:
     said = job.table("job")
     limits = [limit for limit in (said.get("deadline"), said.get("expires")) if isinstance(limit, int)]
     allowed, wanted = said.get("attempts", 1), said.get("retry-on", [])
-    started = given.attempt - sum(_is_void(job, section) for section in job.sections)
+    started = given.attempt - sum(is_void(job, section) for section in job.sections)
     if not isinstance(allowed, int) or not isinstance(wanted, list) or started >= allowed or any(limit < now for limit in limits):
         return ""
     causes = causes_of(end)
@@ -59,7 +59,8 @@ def causes_of(result: Section) -> tuple[str, ...]:
     return ()
 
 
-def _is_void(job: Document, section: Section) -> bool:
+def is_void(job: Document, section: Section) -> bool:
+    """Whether a section is a builder's word that an attempt was not begun."""
     if section.kind != "event" or not any(row[2:3] == ["void"] for row in section.rows()):
         return False
     speaking = next((other for other in job.all("signature") if other.number > section.number), None)

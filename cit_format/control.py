@@ -236,3 +236,17 @@ def forget(directory: Path, target: str) -> None:
     for name in targets(directory).get(target, []):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(directory / name)
+
+
+def put_all(directory: Path, arrivals: Iterable[Document], signers: Signers) -> list[Document]:
+    """Control documents into a build account, which believes their signers and not the queue; a ticket for each."""
+    from . import ticket
+
+    tickets = []
+    for arrival in arrivals:
+        try:
+            state = "accepted" if keep(directory, arrival, verified(arrival, signers, clock.now())) else "duplicate"
+            tickets.append(ticket.ticket(arrival.id, arrival.name, arrival.raw, state))
+        except CitError as error:
+            tickets.append(ticket.ticket(arrival.id, arrival.name, arrival.raw, "refused", error))
+    return tickets

@@ -26,7 +26,7 @@ STATES = ("waiting", "held", "assigned", "sent", "done")  # of a queue, in order
 QUEUE_DIRECTORIES = ("incoming", *STATES, "refused", "seen", "control", "builders", "log", "hosts")
 ACCOUNT_STATES = ("inbox", "running", "finished")
 ACCOUNT_DIRECTORIES = (*ACCOUNT_STATES, "work", "store", "interfaces", "control", "seen", "log", "outbox")
-QUEUE_ON_ARRIVAL = 'cit-schedule -q --queue "$PWD" && cit-deliver -q --from "$PWD/assigned"'
+QUEUE_ON_ARRIVAL = "cit-schedule -q --from waiting --to assigned; cit-deliver -q --from assigned --to sent"
 ACCOUNT_ON_ARRIVAL = "cit-run -q --from inbox --to finished"
 ACCOUNT_ON_END = "cit-sync -q"
 

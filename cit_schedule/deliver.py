@@ -1,133 +1,131 @@
 """cit-deliver: the one carrier. Frozen documents go to where they belong, the same bytes until a ticket comes.
 
-Reads: a spool of documents: `assigned` of a queue (to its builder), `finished` of a build account (to its queue), an outbox.
-Appends: nothing. Side effect: what has a ticket goes to `sent`; a result that is in `done` is dropped here.
-Exits: 0; 69 a door cannot be reached, 75 kept for later, 77 refused there (docs/messages.md).
-How: documents are taken, grouped by door, handed over in one stream a door; without a ticket they go back.
+Reads: with --from `assigned` of a queue (to its builders, and wishes with them), `finished` of a build account (to its queues),
+its `outbox`; without, a stream on stdin. Appends: nothing. Writes: tickets, as a filter.
+Side effect: what has a ticket goes to --to, or is dropped where its receiver is its owner now; what is refused, to `refused`.
+Exits: 0; 65 or 77 refused there; 66 no such builder or queue; 69 a door cannot be reached; 75 kept for later (docs/messages.md).
+How: documents are grouped by door and handed over; a door that does not answer rests, longer each time.
 Pages: docs/stages/deliver.md, docs/directories.md
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import typer
 
-from . import choose
-from .cit_format import command, door, home, messages, reader, spool, trust, wake
+from . import builders, choose, errands, files, record, transport
+from .alone import alone
+from .carry import Address, Carrier, Ways, address
+from .cit_format import clock, command, frame, home, messages, reader, spool, ticket
 from .cit_format.document import Document
-from .cit_format.errors import DENIED, LATER, NOT_FOUND, OK, CitError, worst
+from .cit_format.errors import OK, UNREACHABLE, USAGE, CitError, worst
+from .cit_format.reader import Faulty
 
-READS = {"assignment": "1", "builder": "1", "job": "1", "result": "1"}
-WRITES: dict[str, str] = {}
-AT_ONCE = 1000  # documents of one pass
-
-
-class Address(NamedTuple):
-    """Where a document goes: into the inbox or the queue (`verb`) of the account or queue at `place`."""
-
-    verb: str
-    place: str
+READS = {"assignment": "1", "builder": "1", "control": "1", "event": "1", "job": "1", "result": "1", "ticket": "1"}
+WRITES = {"ticket": "1"}
 
 
-# --- decisions ------------------------------------------------------------------------------------------------------
+# --- the loop: a spool --------------------------------------------------------------------------------------------------
 
 
-def address(job: Document, builders: dict[str, str], queues: dict[str, str]) -> Address:
-    """Where a frozen document belongs: what has ended to its queue, what is assigned to its builder; else 66."""
-    given = trust.assignment(job)
-    if given is None:
-        raise CitError(NOT_FOUND, "not assigned to anybody", "cit-schedule assigns, then it can be delivered", job.label)
-    if any(section.kind == "signature" and section.attributes.get("ns") == "cit-result" for section in job.sections):
-        wanted = str(job.table("job").get("queue", ""))
-        if wanted not in queues:
-            raise CitError(NOT_FOUND, f"no way to queue {wanted}", "its directory or door is not known here", job.label)
-        return Address("put-done", queues[wanted])
-    name = str(given.table["builder"])
-    if name not in builders:
-        raise CitError(NOT_FOUND, f"no builder {name}", "`cit builders` lists them", job.label)
-    return Address("put-inbox", builders[name])
+def carried(queue: home.Queue | None, source: Path, to: Path | None) -> int:
+    """One pass over a spool: wishes first, so that a builder has them before the job."""
+    if source.name == "outbox":
+        os.execvp("cit-queue", ["cit-queue", "-q", "--outbox", "send"])
+    if not spool.listing(source) and not (queue and os.listdir(queue / "control")):
+        return OK
+    with alone(source / ".carrying"):
+        carrier = Carrier(source, to, ways(queue))
+        if queue is not None:
+            errands.carry(queue, carrier)
+        return carrier.run()
 
 
-# --- the loop -------------------------------------------------------------------------------------------------------
+def ways(queue: home.Queue | None) -> Ways:
+    """The doors of a queue's builders, and the queues of this home."""
+    found = builders.of_queue(queue, clock.now())[0] if queue else []
+    here = [home.Queue(path.parent) for path in (home.path() / "queues").glob("*/queue.toml")]
+    if queue:
+        here.append(queue)
+    return Ways({builder.name: builder.door for builder in found}, {each.full_name: str(each.path) for each in here})
 
 
-def carry(source: Path, sent: Path | None, builders: dict[str, str], queues: dict[str, str]) -> int:
-    """One pass over a spool: what gets a ticket moves to `sent`, or is dropped where there is none."""
+# --- the loop: a filter -------------------------------------------------------------------------------------------------
+
+
+def filtered(queue: home.Queue) -> int:
+    """Carry each document of stdin and write its ticket. What is assigned is recorded in its queue first, and carried from there."""
     status = OK
-    for claim_path, _lock in spool.dead_claims(source):
-        for name in spool.listing(claim_path):
-            spool.give_back(claim_path / name, source)
-        spool.drop_claim(claim_path)
-    names = spool.listing(source)[:AT_ONCE]
-    if not names:
-        return status
-    with spool.Claim(source) as claim:
-        by_address: dict[Address, list[tuple[str, Document]]] = {}
-        for name in names:
-            raw = claim.take(name)
-            if raw is None:
+    known = ways(queue)
+    for arrival in reader.documents(frame.unframed(lambda size: os.read(0, size))):
+        try:
+            if isinstance(arrival, Faulty):
+                raise arrival.error
+            if arrival.kind == "builder":
+                described = choose.builder(arrival, clock.now())
+                known.builders.setdefault(described.name, described.door)
                 continue
-            try:
-                job = reader.parse(raw)
-                by_address.setdefault(address(job, builders, queues), []).append((name, job))
-            except CitError as error:
-                status = worst(status, messages.complain(error, name))
-        for where, jobs in by_address.items():
-            tickets = handed_over(where, [job for _, job in jobs])
-            for (name, job), ticket in zip(jobs, tickets):
-                said = ticket.table("ticket")
-                if said["state"] == "refused":
-                    refusal = CitError(int(str(said.get("status", DENIED))), f"refused there: {said.get('why', '')}", "", job.label)
-                    status = worst(status, messages.complain(refusal))
-                elif said["state"] == "kept":
-                    status = worst(status, LATER)
-                elif sent is not None:
-                    claim.move(name, sent)
-                else:
-                    claim.drop(name)
-        claim.settle()
+            where = address(arrival, known)
+            answer = assigned(arrival, known) if where.verb == "put-inbox" else handed_over(arrival, where)
+            said = answer.table("ticket")
+            if said["state"] == "refused":
+                status = worst(status, messages.complain(CitError(int(str(said["status"])), f"refused: {said.get('why', '')}", "", arrival.label)))
+        except CitError as error:
+            status = worst(status, messages.complain(error))
+            if isinstance(arrival, Faulty):
+                continue
+            answer = ticket.ticket(arrival.id, arrival.name, arrival.raw, "refused", error)
+        sys.stdout.buffer.write(answer.raw)
+        sys.stdout.buffer.flush()
     return status
 
 
-def handed_over(where: Address, jobs: list[Document]) -> list[Document]:
-    """Hand documents over at a door: the tickets, in their order."""
-    if where.verb == "put-done":
-        return door.put_done(home.Queue(Path(where.place)), jobs)
-    account = home.Account(Path(where.place))
-    tickets = door.put_inbox(account, jobs)
-    wake.arrived(account.path, account.on_arrival)
-    return tickets
+def handed_over(document: Document, where: Address) -> Document:
+    """The ticket of one document that goes to a queue."""
+    tickets = transport.at(where.place)(where.verb, [document])
+    if len(tickets) != 1:
+        raise CitError(UNREACHABLE, f"no ticket from {where.place}", "send it again", document.label)
+    return tickets[0]
 
 
-# --- the command ----------------------------------------------------------------------------------------------------
+def assigned(job: Document, known: Ways) -> Document:
+    """The ticket of one assigned job: `kept` where it lies recorded and its builder cannot be reached now."""
+    queue = record.queue_of(job, known)
+    name = record.put_in(job, queue)
+    if name is None:
+        return ticket.ticket(job.id, job.name, job.raw, "duplicate")
+    with alone(queue / "assigned" / ".carrying"):
+        carrier = Carrier(queue / "assigned", queue / "sent", known)
+        carrier.carry([name])
+        carrier.resting.keep()
+        queue.note(carrier.moves, "deliver")
+    return carrier.tickets.get(name) or ticket.ticket(job.id, job.name, job.raw, "kept")
+
+
+# --- the command --------------------------------------------------------------------------------------------------------
 
 
 def main(
-    source: Optional[Path] = typer.Option(None, "--from", metavar="SPOOL", help="assigned of a queue, or finished of an account"),
+    source: Optional[str] = typer.Option(None, "--from", metavar="SPOOL", help="assigned, finished or outbox, or a path; without it, a filter"),
+    to: Optional[str] = typer.Option(None, "--to", metavar="SPOOL", help="sent: where documents go that have a ticket; else they are dropped"),
+    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory whose spools these are"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks"),
 ) -> int:
     """Carry documents to where they belong."""
     messages.set_up("cit-deliver", quiet, verbose)
-    base = home.ensure()
-    source = source or home.find_queue(None) / "assigned"
-    queue = home.Queue(source.parent) if source.name == "assigned" else None
-    builders = doors(queue) if queue else {}
-    return carry(source, queue / "sent" if queue else None, builders, queues_here(base))
-
-
-def doors(queue: home.Queue) -> dict[str, str]:
-    """The door of each builder of a queue."""
-    described = (choose.builder(reader.parse((queue / "builders" / name).read_bytes())) for name in spool.listing(queue / "builders"))
-    return {builder.name: builder.door for builder in described}
-
-
-def queues_here(base: Path) -> dict[str, str]:
-    """The queues of this home by full name."""
-    found = (home.Queue(path.parent) for path in (base / "queues").glob("*/queue.toml"))
-    return {queue.full_name: str(queue.path) for queue in found}
+    if source is None:
+        if to is not None:
+            raise CitError(USAGE, "--to without --from", "cit-deliver --from assigned --to sent; without both it reads documents on stdin")
+        return filtered(home.find_queue(queue))
+    owner, spooled = files.spool_of(source, queue)
+    if owner is not None and to is None:
+        raise CitError(USAGE, "a queue's spool is carried into another one", "cit-deliver --from assigned --to sent")
+    return carried(owner, spooled, files.spool_of(to, str(owner.path) if owner else None)[1] if to else None)
 
 
 def run() -> None:

@@ -1,0 +1,153 @@
+"""Ends that no builder can say, so that the queue says them itself: cancelled or too late before a start, lost after silence.
+
+Appends: an event, a result, a cit-queue signature. Side effect: the job lies in `done`.
+Pages: docs/stages/schedule.md, docs/format/environment-artefact-result.md
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from . import choose
+from .cit_format import attempts, body, clock, document, home, journal, names, reader, spool, trust
+from .cit_format.body import Value
+from .cit_format.document import Document
+from .cit_format.errors import CitError
+
+GRACE = "1h"  # of silence, after the latest moment at which a result can be due (queue.toml: grace)
+WORDS = {"CANCELLED": "cancelled", "DEADLINE": "deadline", "NODE_FAIL": "lost"}
+FIGURES = (
+    *("wall-ms", "user-ms", "system-ms", "max-rss-kib", "major-faults", "minor-faults"),
+    *("inputs", "outputs", "voluntary-switches", "involuntary-switches"),
+)
+
+
+class End(NamedTuple):
+    """What the queue has to say of a document: its file name, final state, why, and as of when (microseconds)."""
+
+    name: str
+    state: str
+    why: str
+    moment: int
+
+
+# --- decisions ----------------------------------------------------------------------------------------------------------
+
+
+def lost_at(job: dict[str, Value], is_sent: bool, moved: int, grace: int) -> int | None:
+    """When silence about an assigned job becomes its end; None: never, as it has no time limit. All in microseconds.
+
+    `moved`: when the document came where it is. A builder begins it within `start-within` of receiving it, and in any case
+    before it expires; it then has its `time`.
+    """
+    limit, expires, within = job.get("time"), job.get("expires"), job.get("start-within")
+    if limit is None or not isinstance(expires, int):
+        return None
+    begun = min(expires, moved + clock.duration(str(within))) if is_sent and within is not None else int(expires)
+    return begun + clock.duration(str(limit)) + grace
+
+
+def ended(job: Document, queue: home.Queue, end: End) -> Document:
+    """The job with its end in the queue's own words, signed by it."""
+    given = trust.assignment(job)
+    moment = body.Time(end.moment)
+    result = {
+        "state": end.state,
+        "exit": 0,
+        "signal": 0,
+        "attempt": given.attempt if given else 0,
+        "task": given.task if given else None,
+        "started": moment,
+        "ended": moment,
+        **dict.fromkeys(FIGURES, 0),
+        "why": end.why,
+    }
+    event = document.section("event", "tsv", journal.event("schedule", WORDS[end.state], end.why, end.moment))
+    said = job.extended(event, document.section("result", "toml", body.toml(result)))
+    return home.signed(said, queue.signer, queue.identity, "cit-queue")
+
+
+# --- the loop -----------------------------------------------------------------------------------------------------------
+
+
+def finish(queue: home.Queue, state: str, found: list[End]) -> None:
+    """`state` -> `done`, or what these ends ask for: of an attempt that is to be repeated, the next one waits first."""
+    if not found:
+        return
+    moves = []
+    with spool.Claim(queue / state) as claim:
+        for end in found:
+            raw = claim.take(end.name)
+            if raw is None:
+                continue  # it moved on meanwhile
+            job = ended(reader.parse(raw), queue, end)
+            target = done_path(queue, end.name)
+            if target.exists():
+                claim.drop(end.name)  # its own end came meanwhile
+                continue
+            attempts.put_again(queue, [job], end.moment)
+            spool.make_directory(target.parent)
+            claim.move(end.name, target.parent, target.name, job.raw)
+            moves.append((target.name[:-4], end.state, end.why))
+        claim.settle()
+    queue.note(moves, "schedule")
+
+
+def done_path(queue: home.Queue, name: str) -> Path:
+    """Where the document of this file name lies when it is done."""
+    parts = names.parse(name)
+    assert parts is not None
+    return queue / "done" / clock.id_day(parts.id) / str(parts._replace(key=""))
+
+
+def too_late(queue: home.Queue, state: str, file_names: list[str], now: int) -> list[End]:
+    """Which of these jobs, in `waiting` or `held`, must not begin any more."""
+    found = []
+    for name, job in _jobs(queue, state, file_names):
+        with contextlib.suppress(CitError):  # a faulty document is named when it is its turn
+            why = choose.too_late(choose.wants(job), now)
+            if why:
+                found.append(End(name, "DEADLINE", why, now))
+    return found
+
+
+def lost(queue: home.Queue, state: str, now: int) -> list[End]:
+    """Which documents of `assigned` or `sent` no builder will answer any more."""
+    grace = clock.duration(str(queue.settings.get("grace", GRACE)))
+    old = []
+    for name in spool.listing(queue / state):
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(queue / state / name).st_ctime * clock.SECOND + grace < now:
+                old.append(name)
+    found = []
+    for name, job in _jobs(queue, state, old):
+        with contextlib.suppress(CitError, FileNotFoundError):
+            moved = int(os.stat(queue / state / name).st_ctime * clock.SECOND)
+            limit = lost_at(job.table("job"), state == "sent", moved, grace)
+            given = trust.assignment(job)
+            if limit is not None and limit < now and given is not None:
+                found.append(End(name, "NODE_FAIL", f"no word from {given.table['builder']} until {clock.iso(limit)}", limit))
+    return found
+
+
+def forget_ended(queue: home.Queue) -> None:
+    """Remove copies from `assigned` and `sent` whose end is in `done`: a carrier was just moving them when it came."""
+    for state in ("assigned", "sent"):
+        for name in spool.listing(queue / state):
+            if names.parse(name):
+                with contextlib.suppress(FileNotFoundError):
+                    end = done_path(queue, name).read_bytes()
+                    if end.startswith((queue / state / name).read_bytes()):
+                        os.unlink(queue / state / name)
+
+
+def _jobs(queue: home.Queue, state: str, file_names: list[str]) -> Iterator[tuple[str, Document]]:
+    for name in file_names:
+        with contextlib.suppress(FileNotFoundError, CitError):
+            job = reader.parse((queue / state / name).read_bytes())
+            if job.kind == "job" and names.parse(name):
+                yield name, job

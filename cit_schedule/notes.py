@@ -1,0 +1,60 @@
+"""What a pass remembers for the next one, in the file `.notes` of `waiting`: nothing that cannot be found out again.
+
+looked  2026-11-23T20:26:11Z     when the clock was last held against deadlines and silence
+builders  DIGEST                 of the builders, to which the rows below belong
+never  FILE NAME                 a job that none of them can ever take: said once, not opened again
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .choose import Builder
+from .cit_format import body, clock
+from .cit_format.errors import CitError
+
+
+class Notes:
+    """The notes of one pass: `looked` (microseconds), and `never`, the file names that need not be opened."""
+
+    def __init__(self, spool: Path) -> None:
+        self.path = spool / ".notes"
+        self.looked = 0
+        self.builders = ""
+        self.never: set[str] = set()
+        try:
+            self.before = self.path.read_bytes()
+        except FileNotFoundError:
+            self.before = b""
+        with contextlib.suppress(CitError, ValueError):  # torn: as if nothing had been noted
+            for word, value in body.rows(self.before):
+                if word == "looked":
+                    self.looked = clock.parse(value)
+                elif word == "builders":
+                    self.builders = value
+                elif word == "never":
+                    self.never.add(value)
+
+    def about(self, builders: Iterable[Builder]) -> None:
+        """Forget what was noted of other builders than these; what they have to do at present does not matter."""
+        plain = sorted(
+            repr(each._replace(jobs=0, cpus_taken=0, mem_taken=0, load=0.0, tags=frozenset())) + str(sorted(each.tags)) for each in builders
+        )
+        digest = hashlib.sha256("\n".join(plain).encode()).hexdigest()[:16]
+        if digest != self.builders:
+            self.builders = digest
+            self.never = set()
+
+    def keep(self, present: Iterable[str]) -> None:
+        """Write the notes, if they changed; of file names those that are still there."""
+        self.never.intersection_update(present)
+        rows = [("looked", clock.iso(self.looked)), ("builders", self.builders), *(("never", name) for name in sorted(self.never))]
+        text = body.tsv(rows)
+        if text != self.before:
+            beside = self.path.with_name(f".notes.{os.getpid()}")
+            beside.write_bytes(text)
+            os.rename(beside, self.path)

@@ -1,0 +1,202 @@
+"""One pass of cit-schedule over a queue: every job is put where it belongs, then what can be assigned is.
+
+Reads: `waiting held assigned sent control builders` of a queue. Appends: assignment and signature; see ends.py for the rest.
+How: the queue's lock is held, so that no builder is given more than it has room for. A document is opened when it may get a
+builder, moved in a claim, in groups. Pages: docs/stages/schedule.md, docs/directories.md
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Union
+
+from . import builders, choose, ends, files, wishes
+from .choose import Builder
+from .cit_format import body, clock, document, home, messages, names, spool, trust
+from .cit_format.document import Document
+from .cit_format.errors import DATA, DENIED, OK, CitError, worst
+from .cit_format.reader import Faulty
+from .ends import End
+from .notes import Notes
+
+GROUP = 1000  # jobs that are assigned together,
+GROUP_BYTES = 8 << 20  # or so many bytes
+EVERY = clock.MINUTE  # deadlines and silence are looked for so often
+
+
+class Choice(NamedTuple):
+    """A waiting job that gets a builder: its file name and bytes there, the longer document, its builder's name."""
+
+    name: str
+    raw: bytes
+    job: Document
+    builder: str
+
+    @property
+    def as_name(self) -> str:
+        """Its file name in `assigned`: with `.aN`, so that attempts are documents of their own."""
+        parts, given = names.parse(self.name), trust.assignment(self.job)
+        assert parts is not None and given is not None
+        return str(parts._replace(attempt=given.attempt))
+
+
+# --- one document -------------------------------------------------------------------------------------------------------
+
+
+def checked(job: Document, queue: home.Queue) -> choose.Wants:
+    """What a job in this queue wants; 65 or 77 where it does not belong here."""
+    if job.kind != "job":
+        raise CitError(DATA, f"the first section is {job.kind or 'missing'}, not job", "only jobs wait for builders", job.label)
+    wanted = job.table("job").get("queue")
+    if wanted != queue.full_name:
+        raise CitError(DENIED, f"the job is for queue {wanted}, this is {queue.full_name}", "make it for this queue: cit requeue", job.label)
+    return choose.wants(job)
+
+
+def assigned(job: Document, queue: home.Queue, chosen: Builder, weighed: list[str], now: int) -> Document:
+    """The job with its assignment to the chosen builder, signed by the queue."""
+    before = trust.assignment(job)
+    said = {
+        "queue": queue.full_name,
+        "epoch": queue.epoch,
+        "attempt": before.attempt + 1 if before else 1,
+        "task": before.task if before else None,
+        "builder": chosen.name,
+        "key": chosen.key,
+        "account": chosen.account,
+        "assigned": body.Time(now),
+        "weighed": weighed,
+    }
+    return home.signed(job.extended(document.section("assignment", "toml", body.toml(said))), queue.signer, queue.identity, "cit-queue")
+
+
+# --- the loop -----------------------------------------------------------------------------------------------------------
+
+
+class Pass:
+    """One pass; `run` gives its worst status."""
+
+    def __init__(self, queue: home.Queue, to: Path, look_ahead: int) -> None:
+        self.queue = queue
+        self.to = to
+        self.look_ahead = look_ahead
+        self.now = clock.now()
+        self.status = OK
+        self.notes = Notes(queue / "waiting")
+        self.builders: list[Builder] = []
+        self.moves: list[tuple[str, str, str]] = []  # for the log
+
+    def run(self) -> int:
+        """Put every job where it belongs, then assign."""
+        for state in ("waiting", "held", "assigned", "sent"):
+            spool.recover(self.queue / state)
+        if not self.queue.active:
+            return OK
+        wishes.apply(self.queue, self.now)
+        wishes.begin(self.queue, self.now)
+        if not self.notes.looked <= self.now < self.notes.looked + EVERY:
+            self.look_at_clock()
+        waiting = spool.listing(self.queue / "waiting")
+        if waiting:
+            self.assign_all(waiting)
+        self.notes.keep(waiting)
+        self.queue.note(self.moves, "schedule")
+        return self.status
+
+    def look_at_clock(self) -> None:
+        """End what waited too long, and what has been silent too long."""
+        ends.forget_ended(self.queue)
+        for state in ("sent", "assigned"):
+            ends.finish(self.queue, state, ends.lost(self.queue, state, self.now))
+        for state in ("waiting", "held"):
+            head = spool.listing(self.queue / state)[: self.look_ahead]
+            ends.finish(self.queue, state, ends.too_late(self.queue, state, head, self.now))
+        self.notes.looked = self.now
+
+    def assign_all(self, waiting: list[str]) -> None:
+        """By the program that queue.toml names, if it does; else by our own choice."""
+        program = self.queue.settings.get("program-schedule")
+        if program:
+            from .cit_format import through
+
+            self.status = through.through(self.queue / "waiting", self.to, ["sh", "-c", str(program)], self.look_ahead, "schedule")
+            return
+        self.builders, self.status = builders.of_queue(self.queue, self.now)
+        self.notes.about(self.builders)
+        self.assign(waiting)
+
+    def assign(self, waiting: list[str]) -> None:
+        """`waiting` -> `assigned`, in groups, until no builder has room or `look_ahead` jobs were looked at in vain."""
+        group: list[Choice] = []
+        late: list[End] = []
+        looked = size = 0
+        for name in waiting:
+            if looked >= self.look_ahead or not any(builder.up and builder.room > 0 for builder in self.builders):
+                break
+            if name in self.notes.never:
+                continue
+            outcome = self.decided(name)
+            if isinstance(outcome, Choice):
+                group.append(outcome)
+                size += len(outcome.job.raw)
+            elif isinstance(outcome, End):
+                late.append(outcome)
+            else:
+                looked += 1
+            if len(group) >= GROUP or size >= GROUP_BYTES:
+                self.settle(group)
+                group, size = [], 0
+        self.settle(group)
+        ends.finish(self.queue, "waiting", late)
+
+    def decided(self, name: str) -> Union[Choice, End, None]:
+        """What becomes of a waiting job: a builder, its end, or nothing yet. What is faulty goes to refused/."""
+        path = self.queue / "waiting" / name
+        try:
+            arrival = files.read(path)
+        except FileNotFoundError:
+            return None  # it has moved on
+        try:
+            if isinstance(arrival, Faulty):
+                raise arrival.error
+            if any(section.kind == "job" and section.version != "1" for section in arrival.sections[:1]):
+                self.waits(name, "its job has a version that this program does not know")
+                return None
+            wanted = checked(arrival, self.queue)
+            if names.parse(name) is None:
+                raise CitError(DATA, "its file name is none of a document's", "docs/directories.md tells what names look like", arrival.label)
+        except CitError as error:
+            self.status = worst(self.status, messages.complain(error, name))
+            files.set_aside(path, self.queue / "refused", arrival, error, "schedule")
+            self.moves.append((files.job_of(name), "refused", error.what))
+            return None
+        late = choose.too_late(wanted, self.now)
+        if late:
+            return End(name, "DEADLINE", late, self.now)
+        chosen, weighed = choose.choose(wanted, self.builders, self.now)
+        if chosen is None:
+            if choose.is_hopeless(weighed):
+                self.waits(name, "; ".join(weighed))
+            return None
+        self.builders = choose.with_job(self.builders, chosen, wanted)
+        return Choice(name, arrival.raw, assigned(arrival, self.queue, chosen, weighed, self.now), chosen.name)
+
+    def waits(self, name: str, why: str) -> None:
+        """Say once that no builder there is can ever take a job; it is not opened again until there are others."""
+        self.notes.never.add(name)
+        messages.tell("warning", f"no builder can take it: {why}", files.job_of(name), "it waits; `cit builders` lists what there is")
+        self.moves.append((files.job_of(name), "waits", why))
+
+    def settle(self, group: list[Choice]) -> None:
+        """Move what was chosen, all of it together."""
+        if not group:
+            return
+        with spool.Claim(self.queue / "waiting") as claim:
+            for choice in group:
+                present = claim.take(choice.name)
+                if present == choice.raw:
+                    claim.move(choice.name, self.to, choice.as_name, choice.job.raw)
+                    self.moves.append((files.job_of(choice.as_name), "assigned", choice.builder))
+                elif present is not None:
+                    claim.back(choice.name)  # another copy lies there now: next time
+            claim.settle()
