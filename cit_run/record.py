@@ -7,59 +7,106 @@ from collections.abc import Sequence
 from .cit_format import body, clock, document, journal
 from .shim import Ending
 
-STATES = {"time": "TIMEOUT", "cancel": "CANCELLED", "lost": "NODE_FAIL"}
+STATES = {"time": "TIMEOUT", "deadline": "DEADLINE", "cancel": "CANCELLED", "lost": "NODE_FAIL"}
+WHY = {
+    "time": "over its time limit",
+    "deadline": "not done by its deadline",
+    "cancel": "cancelled",
+    "lost": "its supervisor was killed, or the machine went down; how it ended is not known",
+    "exec": "its program could not be started; the log says why",
+    "before": "what it needs could not be laid out; the log says why",
+}
+FIGURES = (
+    "user-ms",
+    "system-ms",
+    "max-rss-kib",
+    "major-faults",
+    "minor-faults",
+    "inputs",
+    "outputs",
+    "voluntary-switches",
+    "involuntary-switches",
+)
+FAILED_HERE = 125  # cit itself failed
 
 
 def state(ending: Ending) -> str:
     """The final state, in Slurm's words."""
-    return STATES.get(ending.why) or ("COMPLETED" if ending.exit == 0 and ending.signal == 0 else "FAILED")
+    return STATES.get(ending.why) or ("FAILED" if ending.exit or ending.signal or ending.why else "COMPLETED")
 
 
 def status(ending: Ending) -> int:
     """The status that a shell would give the job: 124 time limit, 125 cit itself failed, 128 + signal."""
-    if ending.why == "time":
+    if ending.why in ("time", "deadline"):
         return 124
-    if ending.why == "lost":
-        return 125
+    if ending.why in ("lost", "before"):
+        return FAILED_HERE
+    if ending.why == "cancel":
+        return 128 + (ending.signal or 15)
     return 128 + ending.signal if ending.signal else ending.exit
 
 
-def result(ending: Ending, attempt: int, task: int | None) -> bytes:
-    """The `result` section of an ending."""
-    why = {
-        "time": "over its time limit",
-        "cancel": "cancelled",
-        "lost": "its supervisor died; how it ended is not known",
-        "exec": "its program could not be started",
-    }
+def wall(ending: Ending) -> int:
+    """How long the program ran, in microseconds; 0 where nobody saw it."""
+    return ending.ended - ending.started if ending.why != "lost" else 0
+
+
+def told(ending: Ending) -> str:
+    """An end for the log of moves: `FAILED, exit 3, 1.2s, 14M`."""
+    how = f"signal {ending.signal}" if ending.signal else f"exit {FAILED_HERE if ending.why == 'before' else ending.exit}"
+    words = [state(ending), how, clock.duration_text(wall(ending)), clock.size_text(ending.usage.get("max-rss-kib", 0) << 10)]
+    return ", ".join(words)
+
+
+def result(ending: Ending, attempt: int, task: int | None, why: str = "") -> bytes:
+    """The `result` section of an ending; `why` is more exact than what the ending itself says."""
     said = {
         "state": state(ending),
-        "exit": ending.exit,
+        "exit": FAILED_HERE if ending.why == "before" else ending.exit,
         "signal": ending.signal,
         "attempt": attempt,
         "task": task,
-        "started": body.Time(ending.started * clock.SECOND),
-        "ended": body.Time(ending.ended * clock.SECOND),
-        "wall-ms": int((ending.ended - ending.started) * 1000),
-        **ending.usage,
-        "why": why.get(ending.why),
+        "started": body.Time(ending.started or ending.ended),
+        "ended": body.Time(ending.ended),
+        "wall-ms": wall(ending) // 1000,
+        **{key: ending.usage.get(key, 0) for key in FIGURES},
+        "why": why or WHY.get(ending.why),
     }
     return document.section("result", "toml", body.toml(said))
 
 
-def sections(
-    received: int, ending: Ending, attempt: int, task: int | None, environment: Sequence[tuple[str, str]], artefacts: Sequence[tuple[str, str, str]]
+def ran(
+    received: int,
+    ending: Ending,
+    attempt: int,
+    task: int | None,
+    environment: Sequence[tuple[str, str]],
+    artefacts: Sequence[tuple[str, str, str]],
+    why: str = "",
 ) -> list[bytes]:
     """All that a run appends before its signature; `received` in microseconds."""
-    events = [
-        journal.event("run", "received", "", received),
-        journal.event("run", "started", "", int(ending.started * clock.SECOND)),
-        journal.event("run", "ended", state(ending), int(ending.ended * clock.SECOND)),
-    ]
+    events = [journal.event("run", "received", "", received)]
+    if ending.started:
+        events.append(journal.event("run", "started", "", ending.started))
+    events.append(journal.event("run", "ended", told(ending), ending.ended))
     written = [
         document.section("event", "tsv", b"".join(events)),
         document.section("environment", "tsv", body.tsv(environment)),
     ]
     if artefacts:
         written.append(document.section("artefact", "tsv", body.tsv(artefacts)))
-    return [*written, result(ending, attempt, task)]
+    return [*written, result(ending, attempt, task, why)]
+
+
+def ended_before(received: int, why: str, attempt: int, task: int | None, by: str, now: int) -> list[bytes]:
+    """The end of a job that was never begun, `why` cancel or deadline; `by` says who wanted it. It has no event `started`."""
+    ending = Ending(0, 0, why, now, now, {})
+    sentence = f"cancelled by {by} before it began" if why == "cancel" else "its deadline came before it began"
+    events = [journal.event("run", "received", "", received), journal.event("run", "ended", f"{state(ending)}, not begun", now)]
+    return [document.section("event", "tsv", b"".join(events)), result(ending, attempt, task, sentence)]
+
+
+def void(received: int, now: int) -> list[bytes]:
+    """The builder's word that an assignment ended without a start."""
+    events = [journal.event("run", "received", "", received), journal.event("run", "void", "not begun within start-within", now)]
+    return [document.section("event", "tsv", b"".join(events))]

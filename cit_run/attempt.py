@@ -1,0 +1,190 @@
+"""One attempt of a job on this builder: what its document asks for, the order that its shim gets, what is appended at its end.
+
+Pages: docs/stages/run.md, docs/format/environment-artefact-result.md
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from . import checkout, environment, keep, record, workspace
+from .cit_format import body, clock, control, home, names, trust
+from .cit_format.document import Document
+from .cit_format.errors import DATA, CitError
+from .shim import Ending, Order
+from .workspace import Place
+
+CANCEL, DEADLINE, VOID, HOLD, START = "cancel", "deadline", "void", "hold", "start"
+_STEP = "import sys; sys.path.append({!r}); from {}.{} import main; main()"
+
+
+class Attempt(NamedTuple):
+    """A job that is ours to run: its file name, document, number, task, and when it was received (microseconds)."""
+
+    name: str
+    job: Document
+    number: int
+    task: int | None
+    received: int
+
+    @property
+    def own(self) -> str:
+        """`COPY-NAME`: how its log, record and link are called."""
+        return own_name(self.name)
+
+    @property
+    def cpus(self) -> int:
+        """Processors that it keeps busy."""
+        return self.integer("cpus") or 1
+
+    def integer(self, key: str) -> int:
+        """A number or moment of its job section; 0 where it says none."""
+        value = self.job.table("job").get(key)
+        return value if isinstance(value, int) else 0
+
+    def duration(self, key: str) -> int:
+        """A duration of its job section in microseconds; 0 where it says none."""
+        value = self.job.table("job").get(key)
+        return clock.duration(value) if isinstance(value, str) else 0
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+def own_name(file_name: str) -> str:
+    """`COPY-NAME` of a file name."""
+    parts = names.parse(file_name)
+    return f"{parts.copy}-{parts.name}" if parts else file_name
+
+
+def id_of(file_name: str) -> str:
+    """The job's ID in a file name; empty where it is no document's name."""
+    parts = names.parse(file_name)
+    return parts.id if parts else ""
+
+
+def attempt_of(name: str, job: Document, now: int) -> Attempt:
+    """The attempt that a document in `inbox` or `running` is. KEY of its name says when it was received."""
+    given, parts = trust.assignment(job), names.parse(name)
+    received = parts.sequence if parts and parts.sequence else now
+    return Attempt(name, job, given.attempt if given else 1, given.task if given else None, received)
+
+
+def checked(attempt: Attempt) -> None:
+    """65 where a job asks for what this program cannot make out, before anything of it is begun."""
+    job = attempt.job
+    said = job.table("job")
+    signed_script(job)
+    environment.asked_for(job)
+    for key in ("time", "start-within"):
+        try:
+            attempt.duration(key)
+        except CitError as error:
+            raise CitError(DATA, f"{key}: {error.what}", error.hint, job.label) from None
+    directory = said.get("builddir", ".")
+    if not isinstance(directory, str) or directory.startswith("/") or ".." in directory.split("/"):
+        raise CitError(DATA, f"builddir {str(directory)[:80]!r} is not below the workspace", "name a directory without .. in it", job.label)
+
+
+def signed_script(job: Document) -> bytes:
+    """The script that the submitter signed; 65 where the job has none."""
+    script = job.find("script")
+    if script is None:
+        raise CitError(DATA, "a job without a script", "calls of interfaces need a builder that offers them", job.label)
+    return script.body()
+
+
+def verdict(attempt: Attempt, standing: control.Standing, now: int) -> str:
+    """What is to be done with a job that has not begun: START it, HOLD it here, or end it by CANCEL, DEADLINE or VOID."""
+    if standing.cancel is not None:
+        return CANCEL
+    deadline, within = attempt.integer("deadline"), attempt.duration("start-within")
+    if deadline and now >= deadline:
+        return DEADLINE
+    if within and now >= attempt.received + within:
+        return VOID
+    return HOLD if standing.held else START
+
+
+def program(script: bytes, path: str) -> list[str]:
+    """The argument vector that runs a script as the kernel would, by its #! line; without one /bin/sh runs it."""
+    first = script.split(b"\n", 1)[0]
+    if first[:2] != b"#!" or not first[2:].strip():
+        return ["/bin/sh", path]
+    words = os.fsdecode(first[2:].strip()).split(None, 1)
+    return [os.path.join(".", words[0]), *words[1:], path]
+
+
+def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[list[str]], account: Path, bound: bool = False) -> Order:
+    """What a shim is told of a job."""
+    said = attempt.job.table("job")
+    own = environment.of_job(base, attempt.job, attempt.number, attempt.task, str(place.workspace))
+    return Order(
+        record=str(place.record),
+        workspace=str(place.workspace),
+        log=str(place.log),
+        directory=str(place.workspace / str(said.get("builddir", "."))),
+        remove=list(place.remove),
+        before=before,
+        program=program(signed_script(attempt.job), str(place.record / "script")),
+        after=[step("keep", str(account), attempt.own, str(place.workspace))],
+        always=attempt.job.find("keep") is not None,
+        environment=own,
+        limit=attempt.duration("time") / clock.SECOND,
+        deadline=attempt.integer("deadline") / clock.SECOND,
+        bound=bound,
+    )
+
+
+def step(module: str, *arguments: str) -> list[str]:
+    """The argument vector that runs `main` of a module of this room in a process of its own."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return [sys.executable, "-I", "-S", "-c", _STEP.format(here, __package__, module), *arguments]
+
+
+# --- one document ---------------------------------------------------------------------------------------------------
+
+
+def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> tuple[Place, list[list[str]]]:
+    """Workspace and record of an attempt, under the name `own`, and the steps that come before its program."""
+    files = {"script": signed_script(attempt.job)}
+    globs = attempt.job.find("keep")
+    if globs is not None:
+        files["keep"] = globs.body()
+    before = []
+    if checkout.needed(attempt.job):
+        files[checkout.INPUT] = attempt.job.raw
+        before.append("checkout")
+    incremental = attempt.job.table("job").get("workspace") == "incremental"
+    place = workspace.laid_out(account / "work", own, attempt.job.name, files, slots, incremental)
+    return place, [step(module, str(place.record), str(place.workspace)) for module in before]
+
+
+def ended(attempt: Attempt, place: Place, ending: Ending, account: home.Account, base: Mapping[str, str]) -> Document:
+    """The job's document with all that its run has to say, signed by the builder."""
+    directory = str(place.workspace / str(attempt.job.table("job").get("builddir", ".")))
+    rows = environment.described(base, attempt.job, directory) + noted(place.record / "environment")
+    artefacts = keep.rows_of(place.record)
+    if artefacts is None:
+        artefacts = keep.log_row(account.path, place.log)
+    why = (noted(place.record / "why") or [("", "")])[0][0] if ending.why == "before" else ""
+    written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why)
+    return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")
+
+
+def noted(file: Path) -> list[tuple[str, str]]:
+    """The rows (at most two columns) that a step left in a file of the record; none where there is no file."""
+    try:
+        return [(row[0], row[1] if len(row) > 1 else "") for row in body.rows(file.read_bytes())]
+    except FileNotFoundError:
+        return []
+
+
+def not_begun(attempt: Attempt, why: str, account: home.Account, by: str, now: int) -> Document:
+    """The document of a job that was never begun: CANCEL and DEADLINE are its end, VOID gives it back to the queue."""
+    written = record.void(attempt.received, now) if why == VOID else record.ended_before(attempt.received, why, attempt.number, attempt.task, by, now)
+    return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")

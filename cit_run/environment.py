@@ -1,0 +1,70 @@
+"""What a job finds set, and what is recorded of where it ran (docs/stages/run.md, docs/format/environment-artefact-result.md).
+
+A job's variables are those of the account, not of whoever started this pass; then what the job itself says; then cit's.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+
+from .cit_format import body, spool
+from .cit_format.document import Document
+from .cit_format.errors import DATA, CitError
+from .cit_format.version import VERSION
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def of_account(settings: Mapping[str, body.Value]) -> dict[str, str]:
+    """The variables that every job of this account starts from; `path` in config.toml is put before the usual PATH."""
+    account = pwd.getpwuid(os.getuid())
+    path = ":".join(filter(None, (str(settings.get("path", "")), own_programs(), PATH)))
+    found = {"HOME": os.path.expanduser("~"), "USER": account.pw_name, "LOGNAME": account.pw_name, "SHELL": "/bin/sh", "PATH": path}
+    found["LANG"] = "C.UTF-8"
+    if "CIT_HOME" in os.environ:
+        found["CIT_HOME"] = os.environ["CIT_HOME"]
+    return found
+
+
+def own_programs() -> str:
+    """The directory of cit's programs, so that a job can push jobs; empty where they are not together."""
+    checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    places = (os.path.join(checkout, "bin"), os.path.dirname(os.path.abspath(sys.argv[0])), os.path.dirname(sys.executable))
+    return next((place for place in places if os.access(os.path.join(place, "cit-run"), os.X_OK)), "")
+
+
+def asked_for(job: Document) -> dict[str, str]:
+    """The variables that a job's `env` sections set; 65 where one cannot be."""
+    found: dict[str, str] = {}
+    for section in job.all("env"):
+        for row in section.rows():
+            if len(row) != 2 or not row[0] or "=" in row[0]:
+                raise CitError(DATA, f"env has a row {row[:2]!r:.60}", "each row is a variable's name and its value", job.label)
+            found[row[0]] = row[1]
+    return found
+
+
+def of_job(base: Mapping[str, str], job: Document, attempt: int, task: int | None, workspace: str) -> dict[str, str]:
+    """All variables of one attempt."""
+    own = {"CIT_JOB_ID": job.id, "CIT_JOB_NAME": job.name, "CIT_ATTEMPT": str(attempt), "CIT_WORKSPACE": workspace}
+    if task is not None:
+        own["CIT_TASK"] = str(task)
+    return {**base, **asked_for(job), **own}
+
+
+def described(base: Mapping[str, str], job: Document, directory: str) -> list[tuple[str, str]]:
+    """The rows of the `environment` section: where and with what the job ran, and the variables that it asked for."""
+    machine = os.uname()
+    asked = asked_for(job)
+    return [
+        ("host", spool.host()),
+        ("system", f"{machine.sysname} {machine.release} {machine.machine}"),
+        ("cpus", str(len(os.sched_getaffinity(0)))),
+        ("cit", VERSION),
+        ("cwd", directory),
+        ("PATH", asked.get("PATH", base["PATH"])),
+        *sorted((name, value) for name, value in asked.items() if name != "PATH"),
+    ]

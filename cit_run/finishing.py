@@ -1,0 +1,71 @@
+"""running -> finished: ends are written into their documents, signed, synced together and moved (docs/stages/run.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from . import attempt, record
+from .attempt import Attempt
+from .cit_format import clock, control, home, spool
+from .cit_format.document import Document
+from .shim import Ending
+from .workspace import Place
+
+
+class End(NamedTuple):
+    """A job that is over: run by a shim, or never begun (`ending` None; `why` is cancel, deadline or void, `by` who wanted it)."""
+
+    attempt: Attempt
+    place: Place | None
+    ending: Ending | None
+    why: str = ""
+    by: str = ""
+
+
+# --- one document ---------------------------------------------------------------------------------------------------
+
+
+def document_of(end: End, account: home.Account, base: Mapping[str, str]) -> Document:
+    """The signed document of an end."""
+    if end.ending is None or end.place is None:
+        return attempt.not_begun(end.attempt, end.why, account, end.by, clock.now())
+    return attempt.ended(end.attempt, end.place, end.ending, account, base)
+
+
+def move_of(end: End) -> tuple[str, str, str]:
+    """An end as a line of the log: job, word, detail."""
+    if end.ending is None:
+        state = record.STATES.get(end.why, end.why)
+        return end.attempt.own, state, "not begun" + (f", by {end.by}" if end.by else "")
+    return end.attempt.own, record.state(end.ending), record.told(end.ending)
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+def finish(account: home.Account, ends: Sequence[End], base: Mapping[str, str], meanwhile: Callable[[], None]) -> None:
+    """Sign and move a group of ends, on disk when this returns; between any two `meanwhile` keeps the slots at work."""
+    running, finished = account / "running", account / "finished"
+    results: dict[str, bytes] = {}
+    for end in ends:
+        results[end.attempt.name] = document_of(end, account, base).raw
+        meanwhile()
+    spool.replace_contents({running / name: raw for name, raw in results.items()})
+    for name in results:
+        spool.rename_new(running / name, finished / name)
+    spool.sync_directory(finished)
+    spool.sync_directory(running)
+    account.note([move_of(end) for end in ends], "run")
+    forget(account, ends)
+
+
+def forget(account: home.Account, ends: Sequence[End]) -> None:
+    """Remove the wishes about jobs of which nothing is left to do here."""
+    wishes = control.targets(account / "control")
+    over = {end.attempt.job.id for end in ends if end.attempt.job.id in wishes}
+    if over:
+        here = [name for state in ("inbox", "running") for name in spool.listing(account / state)]
+        for target in over:
+            if not any(target in name for name in here):
+                control.forget(account / "control", target)

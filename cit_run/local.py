@@ -1,0 +1,166 @@
+"""cit-run as a filter: each job of a stream is run in order and written, with its result, to stdout (docs/stages/run.md).
+
+Reads: jobs assigned to this builder, or signed by its own account. A job may be run again: each time has a record of its own.
+On a terminal the job's output is shown as it comes, then one line on how it ended; the document lies in the job's record.
+A job ends with us: ^C, TERM and HUP cancel it, and so does our death. Exits: as the one job did; of several 1 if one failed.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+import signal
+import sys
+from pathlib import Path
+
+from . import attempt, environment, finishing, record, recovery, slots, workspace
+from .attempt import Attempt
+from .cit_format import clock, frame, home, messages, names, reader, trust
+from .cit_format.document import Document
+from .cit_format.errors import DENIED, IO, NO, OK, ORDER, CitError, worst
+from .cit_format.reader import Faulty
+from .finishing import End
+from .shim import Ending, Shim
+from .workspace import Place
+
+LOOK = 0.05  # seconds between two looks at a log that is shown
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+def believed(job: Document, account: home.Account, now: int) -> Attempt:
+    """The attempt that a document is, if it is assigned to this builder or signed by its own account; else 65 or 77."""
+    if trust.assignment(job) is None:
+        speech = trust.submission(job, account.signers, now)
+        if speech.principal != home.person():
+            raise CitError(DENIED, f"a job of {speech.principal}", "without an assignment only jobs of your own run here", job.label)
+    else:
+        trust.assigned(job, account.signers, account.signer.public.fingerprint, now)
+    given = trust.assignment(job)
+    name = names.FileName(job.id, job.name, "", given.task if given else None, given.attempt if given else None)
+    found = attempt.attempt_of(str(name), job, now)
+    attempt.checked(found)
+    return found
+
+
+def together(before: int | None, own: int, is_job: bool) -> int:
+    """The status of all so far: one job's own; with more than one, 1 where a job failed, and the worst of what went wrong here."""
+    if before is None:
+        return own
+    failed = NO if before or own else OK
+    return worst(failed, worst(before if before in ORDER else OK, OK if is_job else own))
+
+
+def unused(work: Path, own: str) -> str:
+    """A name in work/ for one more run of a job: its own, then with ~2, ~3."""
+    number, name = 1, own
+    while os.path.lexists(work / f"{name}.run"):
+        number += 1
+        name = f"{own}~{number}"
+    return name
+
+
+# --- one document ---------------------------------------------------------------------------------------------------
+
+
+class Interrupt:
+    """Notes ^C, TERM and HUP from here on: `number` is the signal that came, 0 while none has; `fd` is readable then."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.fd, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self.came)
+
+    def came(self, number: int, _: object) -> None:
+        self.number = number
+
+
+class Show:
+    """Shows a growing log on the terminal, without what terminals obey."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.fd = -1
+        self.decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def more(self) -> None:
+        """What has come since the last look."""
+        if self.fd < 0:
+            try:
+                self.fd = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return
+        while piece := os.read(self.fd, 65536):
+            sys.stdout.write(messages.clean(self.decoder.decode(piece)))
+        sys.stdout.flush()
+
+
+def attended(shim: Shim, mine: Attempt, place: Place, interrupt: Interrupt, show: Show | None) -> Ending:
+    """Wait for a job's end; an interrupt cancels it. 74 where it could not begin."""
+    told = False
+    while True:
+        hurried = show is not None or (interrupt.number and not told)
+        listening = [shim.socket.fileno()] if told else [shim.socket.fileno(), interrupt.fd]
+        found, _, _ = select.select(listening, [], [], LOOK if hurried else None)
+        if shim.socket.fileno() in found:
+            break
+        if interrupt.number and not told:
+            told = slots.signalled(place, signal.SIGTERM)
+        if show:
+            show.more()
+    ending = shim.ended()
+    if show:
+        show.more()
+    if ending is None or ending.why == "lost":
+        stands = recovery.standing(place.record)
+        ending = stands if isinstance(stands, Ending) else recovery.lost(mine, place)
+    if ending.why == "unready":
+        raise CitError(IO, f"{place.record} cannot be written", "is the disk full?", mine.job.label)
+    return ending
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+def filtered(account: home.Account) -> int:
+    """Run each job of stdin in order and write it, with its result, to stdout."""
+    base = {**environment.of_account(account.settings), "PATH": os.environ.get("PATH", environment.PATH)}
+    is_shown = sys.stdout.isatty()
+    shim, interrupt = Shim(), Interrupt()
+    status: int | None = None
+    for item in reader.documents(frame.unframed(lambda size: os.read(0, size))):
+        try:
+            if isinstance(item, Faulty):
+                raise item.error
+            mine = believed(item, account, clock.now())
+            end = ran(mine, account, base, shim, interrupt, is_shown)
+            status = together(status, record.status(end.ending), True) if end.ending else status
+        except CitError as error:
+            status = together(status, messages.complain(error), False)
+        if interrupt.number:
+            return 128 + interrupt.number
+    shim.dismiss()
+    return status or OK
+
+
+def ran(mine: Attempt, account: home.Account, base: dict[str, str], shim: Shim, interrupt: Interrupt, is_shown: bool) -> End:
+    """Run one job; its document goes to stdout and into its record, or on a terminal into its record alone."""
+    own = unused(account / "work", mine.own)
+    place, before = attempt.laid_out(mine, account, 1, own)
+    account.note([(mine.own, "started", f"{place.workspace.relative_to(account.path)}, by hand")], "run")
+    shim.give(attempt.order(mine, place, base, before, account.path, bound=True))
+    end = End(mine, place, attended(shim, mine, place, interrupt, Show(place.log) if is_shown else None))
+    document = finishing.document_of(end, account, base)
+    workspace.written(place.record / "job.cit", document.raw)
+    account.note([finishing.move_of(end)], "run")
+    if is_shown:
+        sys.stdout.write(f"{mine.job.label}: {finishing.move_of(end)[2]}; all of it: {place.record / 'job.cit'}\n")
+    else:
+        sys.stdout.buffer.write(document.raw)
+    sys.stdout.flush()
+    return end

@@ -1,0 +1,106 @@
+"""What the pass before us left: jobs that have ended meanwhile, that still run under their shims, never began, or were lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from . import attempt, leftovers, workspace
+from .attempt import Attempt
+from .cit_format import clock, home, messages, reader, spool
+from .cit_format.document import Document
+from .cit_format.errors import OK, CitError, worst
+from .finishing import End
+from .shim import Ending, Status, read_status
+from .workspace import Place
+
+
+class Found(NamedTuple):
+    """What lay in `running`: ends, jobs under foreign shims, jobs not begun, whether others only had to be moved, the worst status."""
+
+    ends: list[End]
+    adopted: list[tuple[Attempt, Place]]
+    waiting: list[Attempt]
+    moved: bool
+    status: int
+
+
+def recover(account: home.Account) -> Found:
+    """Take up what the pass before us left in inbox and running."""
+    spool.recover(account / "inbox")
+    running = account / "running"
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.listdir(running):
+            if entry.startswith(".") and entry.endswith(".cit"):  # a content that was being written when its writer was killed
+                os.unlink(running / entry)
+    same_boot = is_same_boot(running / ".boot")
+    found = Found([], [], [], False, OK)
+    for name in spool.listing(running):
+        try:
+            job = reader.parse((running / name).read_bytes())
+        except CitError as error:
+            found = found._replace(status=worst(found.status, messages.complain(error, name)))
+            continue
+        if is_over(job):
+            spool.rename_new(running / name, account / "finished" / name)
+            found = found._replace(moved=True)
+            continue
+        mine = attempt.attempt_of(name, job, clock.now())
+        place = workspace.place_of(account / "work", mine.own)
+        ending = standing(place.record)
+        if ending == "running":
+            found.adopted.append((mine, place))
+        elif ending is None and same_boot:
+            found.waiting.append(mine)
+        else:
+            found.ends.append(End(mine, place, ending if isinstance(ending, Ending) else lost(mine, place)))
+    if found.moved:
+        spool.sync_directory(account / "finished")
+        spool.sync_directory(running)
+    return found
+
+
+def is_over(job: Document) -> bool:
+    """Whether the builder has said its last word of this attempt: only its move was missing."""
+    return bool(job.sections) and job.sections[-1].kind == "signature" and job.sections[-1].attributes.get("ns") == "cit-result" and _is_last(job)
+
+
+def _is_last(job: Document) -> bool:
+    assignments = [section.number for section in job.all("assignment")]
+    return not assignments or job.sections[-1].number > assignments[-1]
+
+
+def standing(record: Path) -> Ending | str | None:
+    """How a job stands by its record: its end; `running`; `lost`, begun and nobody knows; None: never begun."""
+    while True:
+        status = read_status(record)
+        if status is not None and status.ending is not None:
+            return status.ending
+        if spool.is_held(record / "status"):
+            return "running"
+        if read_status(record) == status:  # else it began or ended between the two looks
+            return "lost" if status else None
+
+
+def lost(mine: Attempt, place: Place) -> Ending:
+    """The end of a job whose shim is dead; what is left of the job is killed first."""
+    status = read_status(place.record) or Status()
+    marks = {"CIT_JOB_ID": mine.job.id, "CIT_ATTEMPT": str(mine.number), "CIT_WORKSPACE": str(place.workspace)}
+    if not leftovers.ended(status, marks):
+        messages.tell("warning", "processes of a lost job cannot be killed", mine.job.label, f"look for CIT_JOB_ID={mine.job.id} in /proc/*/environ")
+    now = clock.now()
+    return Ending(0, 0, "lost", status.begun, now, {})
+
+
+def is_same_boot(note: Path) -> bool:
+    """Whether the machine has not been started anew since the last pass: only then does a missing mark prove that a job never began."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    try:
+        if note.read_text().strip() == boot:
+            return True
+    except FileNotFoundError:
+        pass
+    home.write_new(note, boot.encode() + b"\n")
+    return False

@@ -1,0 +1,139 @@
+"""The slots of a pass: jobs begin in them, their shims tell how they ended, wishes about them are passed on (docs/stages/run.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Mapping
+from typing import NamedTuple, Union
+
+from . import attempt, recovery
+from .attempt import Attempt
+from .cit_format import clock, control, home, messages, spool
+from .cit_format.errors import BUG, IO, OK, CitError, worst
+from .finishing import End
+from .shim import Shim, read_status
+from .workspace import Place
+
+DEATHS = 3  # shims that may die before they have begun a job
+
+
+class Running(NamedTuple):
+    """A job that has been handed to a shim, and where it runs."""
+
+    attempt: Attempt
+    place: Place
+
+
+Over = Union[End, Attempt]  # a job that is over, or one that its shim never began
+
+
+class Slots:
+    """`count` jobs at once on `cpus` processors, all with the variables `base`."""
+
+    def __init__(self, account: home.Account, count: int, cpus: int, base: Mapping[str, str]) -> None:
+        self.account = account
+        self.count = count
+        self.cpus = cpus
+        self.base = base
+        self.idle: list[Shim] = [Shim()]  # the first one starts while we look what there is to do
+        self.running: dict[Shim, Running] = {}
+        self.adopted: list[Running] = []  # with a shim of a pass before us
+        self.cancelled: set[str] = set()  # their shims have been told
+        self.deaths = 0
+        self.status = OK
+
+    @property
+    def free(self) -> int:
+        """How many jobs may begin."""
+        return max(0, self.count - len(self.running) - len(self.adopted))
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.running and not self.adopted
+
+    def dismiss(self) -> None:
+        """Let the shims go."""
+        for shim in self.idle:
+            shim.dismiss()
+
+    # --- beginnings -----------------------------------------------------------------------------------------------
+
+    def has_room(self, wanted: Attempt) -> bool:
+        """Whether a slot is free for a job, and as many processors as it wants; with nothing beside it, any job may run."""
+        taken = sum(running.attempt.cpus for running in [*self.running.values(), *self.adopted])
+        return self.is_empty or (self.free > 0 and taken + wanted.cpus <= self.cpus)
+
+    def begin(self, wanted: Attempt) -> tuple[str, str, str]:
+        """Give a job its workspace and a shim; its line for the log of moves."""
+        place, before = attempt.laid_out(wanted, self.account, self.count, wanted.own)
+        shim = self.idle.pop() if self.idle else Shim()
+        self.running[shim] = Running(wanted, place)
+        with contextlib.suppress(BrokenPipeError):  # it is heard of like any other shim that has died
+            shim.give(attempt.order(wanted, place, self.base, before, self.account.path))
+        return wanted.own, "started", f"{place.workspace.relative_to(self.account.path)}, cpus {wanted.cpus}"
+
+    # --- ends -----------------------------------------------------------------------------------------------------
+
+    def sockets(self) -> dict[int, Shim]:
+        """The shims that may have something to say, by their descriptors."""
+        return {shim.socket.fileno(): shim for shim in self.running}
+
+    def heard(self, shim: Shim) -> list[Over]:
+        """What a shim has told; where it is gone, its job's record knows more."""
+        ending = shim.ended()
+        running = self.running.pop(shim)
+        if ending is None:
+            shim.dismiss()
+            return self.over(running)
+        self.idle.append(shim)
+        if ending.why == "unready":
+            error = CitError(IO, f"{running.place.record} cannot be written", "make room; the next pass begins the job", running.attempt.job.label)
+            self.status = worst(self.status, messages.complain(error))
+            return []
+        return self.over(running) if ending.why == "lost" else [End(running.attempt, running.place, ending)]
+
+    def left(self) -> list[Over]:
+        """What has become of jobs whose shims are not ours, if anything."""
+        gone = [running for running in self.adopted if recovery.standing(running.place.record) != "running"]
+        self.adopted = [running for running in self.adopted if running not in gone]
+        return [over for running in gone for over in self.over(running)]
+
+    def over(self, running: Running) -> list[Over]:
+        """A job whose shim is gone: its record says how it ended, that it was lost, or that it never began."""
+        ending = recovery.standing(running.place.record)
+        if ending is None:
+            self.deaths += 1
+            if self.deaths > DEATHS:
+                raise CitError(BUG, "shims end before they begin a job", "log/on-arrival of the account may say why")
+            return [running.attempt]
+        return [End(*running, recovery.lost(*running) if isinstance(ending, str) else ending)]
+
+    # --- wishes ---------------------------------------------------------------------------------------------------
+
+    def obey(self, wished: Mapping[str, object]) -> bool:
+        """Pass on what is wished about these jobs (by ID); false where a job has not begun yet and is to be told later."""
+        told = True
+        for running in [*self.running.values(), *self.adopted]:
+            mine = running.attempt
+            if mine.job.id in wished:
+                standing = control.look(self.account / "control", mine.job, mine.task, mine.number, self.account.signers, clock.now())
+                if standing.cancel is not None and mine.own not in self.cancelled:
+                    if signalled(running.place, signal.SIGTERM):
+                        self.cancelled.add(mine.own)
+                    else:
+                        told = False
+                elif standing.held is not None:
+                    told = signalled(running.place, signal.SIGUSR1 if standing.held else signal.SIGUSR2) and told
+        return told
+
+
+def signalled(place: Place, number: int) -> bool:
+    """Send a signal to the shim of a job: its lock proves that the pid in its record is a shim's. False where it has not begun."""
+    status = read_status(place.record)
+    if status is None:
+        return False
+    if status.ending is None and spool.is_held(place.record / "status"):
+        os.kill(status.shim, number)
+    return True

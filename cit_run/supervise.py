@@ -1,0 +1,136 @@
+"""The far end of a shim: a bare Python process that owns a slot and runs one job after another (docs/stages/run.md).
+
+Reads: orders on descriptor 3. Writes: a job's record (`status`, `pid`), its log, and each end back to descriptor 3.
+It is a session leader and subreaper: whatever a job starts ends up below it and is killed when the job has ended. It
+outlives cit-run: then it finishes its job, notes the end in the record and goes. Signals: TERM cancels the job, USR1
+pauses it, USR2 lets it go on.
+How: started as `python3 -I -S`, and imports next to nothing, so that a sleeping job costs little memory. A job is
+started through setsid(1), whose memory is small: a process begins with its parent's largest memory as its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import marshal
+import os
+import time
+
+from . import processes
+from .processes import Figures
+from .removal import removed
+from .status import ended_line, line, note
+from .watching import SOCKET, Job, Watch, asked, listen
+
+LARGE = 4 << 20  # bytes of a log from which on the steps after a job are worth a process
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+def serve() -> None:
+    """Run orders until the socket is closed."""
+    os.umask(0o022)
+    listen()
+    while True:
+        order = received()
+        if order is None:
+            return
+        asked.clear()
+        end, clean = attended(Job(order))
+        heard = said(end)
+        if not clean or not heard:
+            return
+
+
+def received() -> dict[str, object] | None:
+    """The next order: its length in 8 digits, then the marshalled dict; None at the end."""
+    head = exactly(8)
+    order: dict[str, object] | None = marshal.loads(exactly(int(head))) if head else None
+    return order
+
+
+def exactly(size: int) -> bytes:
+    """So many bytes from the socket; none at its end."""
+    got = b""
+    while len(got) < size:
+        try:
+            piece = os.read(SOCKET, size - len(got))
+        except ConnectionError:
+            return b""
+        if not piece:
+            return b""
+        got += piece
+    return got
+
+
+def said(end: str) -> bool:
+    """Tell an end; whether cit-run was there to hear it."""
+    try:
+        os.write(SOCKET, end.encode())
+        return True
+    except OSError:
+        return False
+
+
+# --- one job --------------------------------------------------------------------------------------------------------
+
+
+def attended(job: Job) -> tuple[str, bool]:
+    """Run a job unless its record says that it was begun: the line of its end, and whether nothing of it is left."""
+    status = os.open(f"{job.record}/status", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(status, fcntl.LOCK_EX)
+        before = os.pread(status, 1 << 16, 0).decode()
+        if before:  # another shim was quicker: its word counts
+            return ended_line(before) or line("ended", why="lost"), True
+        try:
+            note(status, line("started", shim=os.getpid()))
+        except OSError as error:
+            return line("unready", why=error.strerror), True
+        end, clean = run(job, status)
+        while True:
+            try:
+                note(status, end)
+                return end, clean
+            except OSError:  # a full disk must not cost the end: cit-run hears it, or we wait for room
+                if said(end):
+                    return "", clean
+                time.sleep(1)
+    finally:
+        os.close(status)
+
+
+def run(job: Job, status: int) -> tuple[str, bool]:
+    """All steps of a job, then nothing of it is left: the line of its end."""
+    for path in job.remove:
+        removed(path)
+    watch = Watch(job, status)
+    started = time.monotonic()
+    exit_status, number = 0, 0
+    figures: Figures = []
+    for step in job.before:
+        exit_status, number, _ = watch.step(step, job.workspace)
+        if exit_status or number or watch.why:
+            watch.why = watch.why or "before"
+            break
+    if not watch.why:
+        watch.begin()
+        started = time.monotonic()
+        exit_status, number, figures = watch.step(job.program, job.directory, note_pid=True)
+    wall = int((time.monotonic() - started) * 1000)
+    clean = processes.buried()
+    ended = line("ended", exit=exit_status, signal=number, why=watch.why, wall_ms=wall, **dict(figures))
+    if job.after and (job.always or size_of(job.log) > LARGE):
+        watch.bounded = False
+        for step in job.after:
+            watch.step(step, job.workspace)
+        clean = processes.buried() and clean
+    return ended, clean
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file; 0 where it is missing."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,103 @@
+"""inbox -> running: documents are believed or refused, and moved in groups (docs/stages/run.md)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from . import attempt
+from .attempt import Attempt
+from .cit_format import clock, control, home, messages, names, reader, refuse, spool, trust
+from .cit_format.document import Document
+from .cit_format.errors import DATA, OK, CitError, worst
+from .cit_format.reader import Faulty
+
+NEEDED = frozenset(["assignment", "bundle", "change", "env", "files", "job", "keep", "script", "signature", "source"])  # known in version 1
+
+
+class Taken(NamedTuple):
+    """What became of a group: attempts that lie in `running` now, names that stay in `inbox`, and the worst status."""
+
+    attempts: list[Attempt]
+    back: list[str]
+    status: int
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+def is_beyond(job: Document) -> bool:
+    """Whether a job has a section in a version that this program does not know: a newer one may, so it stays where it is."""
+    return any(section.kind in NEEDED and section.version != "1" for section in job.sections)
+
+
+def arrival(raw: bytes) -> Document | Faulty:
+    """The one document that a file holds, or why it is none."""
+    found = list(reader.documents(reader.reader_of(raw)))
+    if len(found) == 1:
+        return found[0]
+    error = CitError(DATA, f"{len(found)} documents where one is expected", "a document's file holds it alone")
+    return Faulty(error, raw[: reader.KEPT], len(raw), hashlib.sha256(raw).hexdigest())
+
+
+def believed(account: home.Account, name: str, job: Document, now: int) -> Attempt:
+    """The attempt that a document is, once it is seen to be ours and in order; else 65 or 77."""
+    trust.assigned(job, account.signers, account.signer.public.fingerprint, now)
+    found = attempt.attempt_of(name, job, now)
+    attempt.checked(found)
+    return found
+
+
+def due(account: home.Account, name: str) -> int:
+    """When a job in the inbox has to be taken although no slot is free, to be given back or ended (microseconds); NEVER if it need not."""
+    try:
+        found = attempt.attempt_of(name, reader.parse((account / "inbox" / name).read_bytes()), clock.now())
+        within, deadline = found.duration("start-within"), found.integer("deadline")
+    except (CitError, FileNotFoundError):
+        return names.NEVER
+    return min(found.received + within if within else names.NEVER, deadline or names.NEVER)
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+def take(account: home.Account, found: list[str]) -> Taken:
+    """Take these documents: they move to `running`, synced together; what is refused goes to `refused` with why, held ones stay."""
+    attempts: list[Attempt] = []
+    back: list[str] = []
+    status, now = OK, clock.now()
+    refused: list[tuple[str, Document | Faulty, CitError]] = []
+    with spool.Claim(account / "inbox") as claim:
+        for name in found:
+            raw = claim.take(name)
+            if raw is None:
+                continue
+            item = arrival(raw)
+            try:
+                if isinstance(item, Faulty):
+                    raise item.error
+                if is_beyond(item):
+                    raise CitError(DATA, "a section in a version that this program does not know", "it stays in the inbox for a newer cit-run")
+                mine = believed(account, name, item, now)
+                standing = control.look(account / "control", item, mine.task, mine.number, account.signers, now)
+            except CitError as error:
+                status = worst(status, messages.complain(error, name))
+                if isinstance(item, Document) and is_beyond(item):
+                    claim.back(name)
+                    back.append(name)
+                else:
+                    refused.append((name, item, error))
+                continue
+            if attempt.verdict(mine, standing, now) == attempt.HOLD:
+                claim.back(name)
+                back.append(name)
+            else:
+                attempts.append(mine)
+                claim.move(name, account / "running")
+        if refused:
+            refuse.keep_all(account / "refused", [(item, error) for _, item, error in refused], "run")
+            for name, _, _ in refused:
+                claim.drop(name)
+        claim.settle()
+    account.note([(attempt.own_name(name), "refused", error.what) for name, _, error in refused], "run")
+    return Taken(attempts, back, status)

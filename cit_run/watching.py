@@ -1,0 +1,157 @@
+"""Running the steps of one job within its bounds: time limit, deadline, cancel, pause.
+
+Imports next to nothing: it is part of the bare process of a shim (supervise.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from . import processes
+from .processes import Figures, signal
+from .status import line, note
+
+GRACE = 5.0  # seconds between TERM and KILL
+SOCKET = 3  # where orders come from
+
+asked: set[int] = set()  # signals that came since they were last looked at
+beat = -1  # readable when a signal has come
+
+
+class Job:
+    """An order, as shim.Order has it."""
+
+    record: str
+    workspace: str
+    log: str
+    directory: str
+    remove: list[str]
+    before: list[list[str]]
+    program: list[str]
+    after: list[list[str]]
+    always: bool
+    environment: dict[str, str]
+    limit: float
+    deadline: float
+    bound: bool
+
+    def __init__(self, order: dict[str, object]) -> None:
+        self.__dict__.update(order)
+
+
+def listen() -> None:
+    """From here on signals are noted in `asked`, and `beat` tells of them."""
+    global beat
+    beat, writing = os.pipe()
+    os.set_blocking(beat, False)
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
+        signal.signal(number, lambda number, _: asked.add(number))
+    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+class Watch:
+    """Runs the steps of one job, one after the other, within its bounds; `why` says which bound ended it."""
+
+    def __init__(self, job: Job, status: int) -> None:
+        self.job = job
+        self.status = status
+        self.why = ""
+        self.bounded = True
+        self.end_at = 0.0  # monotonic; 0: no limit
+        self.kill_at = 0.0
+        self.paused_at = 0.0
+
+    def begin(self) -> None:
+        """The time limit counts from here."""
+        self.end_at = time.monotonic() + self.job.limit if self.job.limit else 0.0
+
+    def step(self, argv: list[str], directory: str, note_pid: bool = False) -> tuple[int, int, Figures]:
+        """Run one process to its end: exit status, signal, figures. 127 or 126 where it cannot be started."""
+        if self.bounded:
+            self.decide(time.monotonic())
+            if self.why:
+                return 0, 0, []
+        try:
+            pid = processes.spawned(argv, directory, self.job.log, self.job.environment)
+        except OSError as error:
+            with open(self.job.log, "ab") as log:
+                log.write(f"cit-run: cannot start {argv[0]}: {error.strerror}\n".encode())
+            self.why = "exec"
+            return (127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126), 0, []
+        if note_pid:
+            self.pid_noted(pid)
+        while True:
+            ended = processes.reaped(pid)
+            if ended:
+                return ended
+            self.look(pid)
+
+    def pid_noted(self, pid: int) -> None:
+        """`pid` for people, and in `status` with the start time, which tells it from a later process of this number."""
+        try:
+            note(self.status, line("running", pid=pid, start=processes.start_time(pid)))
+            fd = os.open(f"{self.job.record}/pid", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            os.write(fd, b"%d\n" % pid)
+            os.close(fd)
+        except OSError:
+            return  # the lock says that it runs; it is found by its environment
+
+    def look(self, pid: int) -> None:
+        """Wait for a signal or the next bound, and do what it asks for."""
+        if self.bounded:
+            self.decide(time.monotonic(), pid)
+        listen = [beat, SOCKET] if self.job.bound and self.bounded and not self.why else [beat]
+        found, _, _ = select.select(listen, [], [], self.patience() if self.bounded else None)
+        if SOCKET in found:
+            asked.add(signal.SIGTERM)  # whoever wanted this job is gone
+        if beat in found:
+            os.read(beat, 4096)
+
+    def patience(self) -> float | None:
+        """Seconds until the next bound; None where there is none."""
+        now = time.monotonic()
+        if self.why:
+            return max(0.0, self.kill_at - now)
+        waits = [self.end_at - now] if self.end_at and not self.paused_at else []
+        if self.job.deadline:
+            waits.append(self.job.deadline - time.time())
+        return max(0.0, min(waits)) if waits else None
+
+    def decide(self, now: float, pid: int = 0) -> None:
+        """Do what signals ask for, and see whether a bound is reached; `pid` leads the group of the present step."""
+        if signal.SIGUSR1 in asked and not self.paused_at and not self.why:
+            self.paused_at = now
+            processes.signalled(signal.SIGSTOP)
+            self.tell("paused")
+        if (signal.SIGUSR2 in asked or signal.SIGTERM in asked) and self.paused_at:
+            self.end_at += now - self.paused_at if self.end_at else 0.0
+            self.paused_at = 0.0
+            processes.signalled(signal.SIGCONT)
+            self.tell("resumed")
+        if not self.why:
+            if signal.SIGTERM in asked:
+                self.why = "cancel"
+            elif self.job.deadline and time.time() >= self.job.deadline:
+                self.why = "deadline"
+            elif self.end_at and not self.paused_at and now >= self.end_at:
+                self.why = "time"
+            if self.why and pid:
+                self.kill_at = now + GRACE
+                processes.group_signalled(pid, signal.SIGTERM)
+                processes.signalled(signal.SIGCONT)
+        elif now >= self.kill_at:
+            processes.signalled(signal.SIGKILL)
+            self.kill_at = now + 0.1
+        asked.difference_update((signal.SIGUSR1, signal.SIGUSR2))
+
+    def tell(self, word: str) -> None:
+        try:
+            note(self.status, line(word))
+        except OSError:
+            return  # a full disk does not change what is done
