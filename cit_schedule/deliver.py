@@ -11,6 +11,7 @@ Pages: docs/stages/deliver.md, docs/directories.md
 from __future__ import annotations
 
 import os
+import select
 import sys
 from pathlib import Path
 from typing import Optional
@@ -19,10 +20,10 @@ import typer
 
 from . import builders, choose, errands, files, record, transport
 from .alone import alone
-from .carry import Address, Carrier, Ways, address
+from .carry import GROUP, Carrier, Ways, address
 from .cit_format import clock, command, frame, home, messages, reader, spool, ticket
 from .cit_format.document import Document
-from .cit_format.errors import OK, UNREACHABLE, USAGE, CitError, worst
+from .cit_format.errors import LATER, OK, UNREACHABLE, USAGE, CitError, worst
 from .cit_format.reader import Faulty
 
 READS = {"assignment": "1", "builder": "1", "control": "1", "event": "1", "job": "1", "result": "1", "ticket": "1"}
@@ -58,52 +59,78 @@ def ways(queue: home.Queue | None) -> Ways:
 
 
 def filtered(queue: home.Queue) -> int:
-    """Carry each document of stdin and write its ticket. What is assigned is recorded in its queue first, and carried from there."""
+    """Carry what comes on stdin and write a ticket for each; a group ends when there is nothing to read."""
     status = OK
     known = ways(queue)
-    for arrival in reader.documents(frame.unframed(lambda size: os.read(0, size))):
-        try:
-            if isinstance(arrival, Faulty):
-                raise arrival.error
-            if arrival.kind == "builder":
-                described = choose.builder(arrival, clock.now())
-                known.builders.setdefault(described.name, described.door)
-                continue
-            where = address(arrival, known)
-            answer = assigned(arrival, known) if where.verb == "put-inbox" else handed_over(arrival, where)
+    group: list[Document] = []
+
+    def settle() -> None:
+        nonlocal status
+        for document, answer in zip(group, answers(group, known)):
             said = answer.table("ticket")
             if said["state"] == "refused":
-                status = worst(status, messages.complain(CitError(int(str(said["status"])), f"refused: {said.get('why', '')}", "", arrival.label)))
-        except CitError as error:
-            status = worst(status, messages.complain(error))
-            if isinstance(arrival, Faulty):
-                continue
-            answer = ticket.ticket(arrival.id, arrival.name, arrival.raw, "refused", error)
-        sys.stdout.buffer.write(answer.raw)
+                status = worst(status, messages.complain(CitError(int(str(said["status"])), str(said["why"]), "", document.label)))
+            elif said["state"] == "kept":
+                status = worst(status, LATER)
+            sys.stdout.buffer.write(answer.raw)
         sys.stdout.buffer.flush()
+        group.clear()
+
+    def read(size: int) -> bytes:
+        if not select.select([0], [], [], 0)[0]:
+            settle()
+        return os.read(0, size)
+
+    for arrival in reader.documents(frame.unframed(read)):
+        if isinstance(arrival, Faulty):
+            status = worst(status, messages.complain(arrival.error))
+        elif arrival.kind == "builder":
+            described = choose.builder(arrival, clock.now())
+            known.builders.setdefault(described.name, described.door)
+        else:
+            group.append(arrival)
+        if len(group) >= GROUP:
+            settle()
+    settle()
     return status
 
 
-def handed_over(document: Document, where: Address) -> Document:
-    """The ticket of one document that goes to a queue."""
-    tickets = transport.at(where.place)(where.verb, [document])
-    if len(tickets) != 1:
-        raise CitError(UNREACHABLE, f"no ticket from {where.place}", "send it again", document.label)
-    return tickets[0]
+def answers(group: list[Document], known: Ways) -> list[Document]:
+    """A ticket for each document, in order. What is assigned is recorded in its queue first, and carried from there."""
+    found: dict[int, Document] = {}
+    doors: dict[tuple[str, str], list[int]] = {}
+    for number, document in enumerate(group):
+        try:
+            where = address(document, known)
+            place = str(record.queue_of(document, known).path) if where.verb == "put-inbox" else where.place
+            doors.setdefault((where.verb, place), []).append(number)
+        except CitError as error:
+            found[number] = ticket.ticket(document.id, document.name, document.raw, "refused", error)
+    for (verb, place), numbers in doors.items():
+        some = [group[number] for number in numbers]
+        try:
+            tickets = assigned(some, home.Queue(Path(place)), known) if verb == "put-inbox" else transport.at(place)(verb, some)
+            if len(tickets) != len(some):
+                raise CitError(UNREACHABLE, f"{len(tickets)} tickets for {len(some)} documents", "send them again", place)
+        except CitError as error:
+            tickets = [ticket.ticket(each.id, each.name, each.raw, "refused", error) for each in some]
+        found.update(zip(numbers, tickets))
+    return [found[number] for number in range(len(group))]
 
 
-def assigned(job: Document, known: Ways) -> Document:
-    """The ticket of one assigned job: `kept` where it lies recorded and its builder cannot be reached now."""
-    queue = record.queue_of(job, known)
-    name = record.put_in(job, queue)
-    if name is None:
-        return ticket.ticket(job.id, job.name, job.raw, "duplicate")
+def assigned(jobs: list[Document], queue: home.Queue, known: Ways) -> list[Document]:
+    """The tickets of assigned jobs of one queue: `kept` where one lies there, and its builder cannot be reached now."""
+    became = record.put_in(jobs, queue)
     with alone(queue / "assigned" / ".carrying"):
         carrier = Carrier(queue / "assigned", queue / "sent", known)
-        carrier.carry([name])
-        carrier.resting.keep()
-        queue.note(carrier.moves, "deliver")
-    return carrier.tickets.get(name) or ticket.ticket(job.id, job.name, job.raw, "kept")
+        carrier.carry([name for name in became if isinstance(name, str) and name])
+        carrier.close()
+    tickets = []
+    for job, name in zip(jobs, became):
+        error = name if isinstance(name, CitError) else None
+        state = "refused" if error else "kept" if name else "duplicate"
+        tickets.append(carrier.tickets.get(str(name)) or ticket.ticket(job.id, job.name, job.raw, state, error))
+    return tickets
 
 
 # --- the command --------------------------------------------------------------------------------------------------------
@@ -111,7 +138,9 @@ def assigned(job: Document, known: Ways) -> Document:
 
 def main(
     source: Optional[str] = typer.Option(None, "--from", metavar="SPOOL", help="assigned, finished or outbox, or a path; without it, a filter"),
-    to: Optional[str] = typer.Option(None, "--to", metavar="SPOOL", help="sent: where documents go that have a ticket; else they are dropped"),
+    to: Optional[str] = typer.Option(
+        None, "--to", metavar="SPOOL", help="Where documents go that have a ticket: sent of the queue; else they are dropped"
+    ),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory whose spools these are"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks"),
@@ -123,8 +152,7 @@ def main(
             raise CitError(USAGE, "--to without --from", "cit-deliver --from assigned --to sent; without both it reads documents on stdin")
         return filtered(home.find_queue(queue))
     owner, spooled = files.spool_of(source, queue)
-    if owner is not None and to is None:
-        raise CitError(USAGE, "a queue's spool is carried into another one", "cit-deliver --from assigned --to sent")
+    to = to or ("sent" if owner else None)
     return carried(owner, spooled, files.spool_of(to, str(owner.path) if owner else None)[1] if to else None)
 
 

@@ -45,8 +45,8 @@ def carry(queue: home.Queue, carrier: Carrier) -> None:
             state = transport.state(ticket)
             if state != "kept":
                 carried[name, builder] = state
-                why = f": {ticket.table('ticket').get('why')}" if state == "refused" else ""
-                carrier.moves.append((f"{document.id}-{document.name}", state, f"by {builder}{why}"))
+                word, why = ("refused", f": {ticket.table('ticket').get('why')}") if state == "refused" else ("carried", "")
+                carrier.moves.append((f"{document.id}-{document.name}", word, builder + why))
     _keep(queue / "control", {(name, builder): state for (name, builder), state in carried.items() if name in _flat(asked)})
 
 

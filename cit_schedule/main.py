@@ -13,14 +13,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Optional
 
 import typer
 
 from . import builders, choose, files, turn, wishes
 from .alone import alone
-from .cit_format import body, clock, command, control, frame, home, messages, names, reader, spool
+from .cit_format import clock, command, control, frame, home, messages, names, reader, spool
 from .cit_format.document import Document
 from .cit_format.errors import NOT_FOUND, OK, USAGE, CitError, worst
 from .cit_format.reader import Faulty
@@ -75,23 +74,23 @@ def stream() -> Iterator[Document | Faulty]:
 # --- the loop: nothing is changed ---------------------------------------------------------------------------------------
 
 
-def told(queue: home.Queue, source: Path, wanted: list[str], look_ahead: int) -> int:
-    """Write what would be weighed now for these jobs (any piece of their file names; all without any): TSV job, builder, why."""
+def explained(queue: home.Queue, wanted: str, look_ahead: int) -> int:
+    """Write what would be weighed now for a job (any piece of its file name): one line a builder, as an assignment has it."""
     now = clock.now()
     candidates, status = builders.of_queue(queue, now)
-    for before, name in enumerate(spool.listing(source)):
-        if not any(piece in name for piece in wanted or [name]):
-            continue
-        rows: list[tuple[str, str]] = [("-", f"{before} jobs are before it; a pass looks at {look_ahead} in vain")] if before >= look_ahead else []
+    found = [(state, before, name) for state in ("waiting", "held") for before, name in enumerate(spool.listing(queue / state)) if wanted in name]
+    if not found:
+        raise CitError(NOT_FOUND, f"no job {wanted} waits in {queue.name}", "`cit ls` tells where jobs are")
+    for state, before, name in found:
         parts = names.parse(name)
-        if source.name == "held" and parts is not None:
-            rows.append(("-", "held until it is released" if parts.sequence >= names.NEVER else f"held until {clock.iso(parts.sequence)}"))
-        try:
-            _, weighed = choose.choose(turn.checked(files.document(source / name), queue), candidates, now)
-            rows += [(builder, why) for builder, _, why in (line.partition(": ") for line in weighed)]
-        except CitError as error:
-            status = worst(status, messages.complain(error, name))
-        sys.stdout.buffer.write(body.tsv((files.job_of(name), *row) for row in rows or [("-", "the queue has no builder")]))
+        if state == "held" and parts is not None:
+            print("held until it is released" if parts.sequence >= names.NEVER else f"held until {clock.iso(parts.sequence)}")
+            continue
+        _, weighed = choose.choose(turn.checked(files.document(queue / state / name), queue), candidates, now)
+        if before:
+            beyond = f"; a pass looks at {look_ahead} that nobody can take now" if before >= look_ahead else ""
+            print(f"{before} jobs are before it{beyond}")
+        print("\n".join(weighed or ["the queue has no builder"]))
     return status
 
 
@@ -99,26 +98,25 @@ def told(queue: home.Queue, source: Path, wanted: list[str], look_ahead: int) ->
 
 
 def main(
-    jobs: Optional[list[str]] = typer.Argument(None, metavar="[JOB]...", help="With -n: only these, by any piece of their file names"),
     source: Optional[str] = typer.Option(None, "--from", metavar="SPOOL", help="waiting, of the --queue; a path; without it, a filter"),
     to: Optional[str] = typer.Option(None, "--to", metavar="SPOOL", help="assigned, of the same queue"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory; as a filter: whose key signs"),
-    dry_run: bool = typer.Option(False, "-n", "--dry-run", help="Change nothing; say for each job what each builder has to say"),
+    explain: Optional[str] = typer.Option(None, "--explain", metavar="JOB", help="Change nothing; say of each builder why it does not get this job"),
     look_ahead: int = typer.Option(LOOK_AHEAD, "--look-ahead", min=1, help="The most jobs that a pass looks at in vain"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks"),
 ) -> int:
     """Choose builders for waiting jobs."""
     messages.set_up("cit-schedule", quiet, verbose)
+    if explain is not None:
+        return explained(home.find_queue(queue), explain, look_ahead)
     if source is None:
-        if to is not None or dry_run or jobs:
-            raise CitError(USAGE, "--to, -n and jobs are for spools", "cit-schedule --from waiting --to assigned")
+        if to is not None:
+            raise CitError(USAGE, "--to without --from", "cit-schedule --from waiting --to assigned; without both it reads documents on stdin")
         return filtered(home.find_queue(queue))
     place, waiting = files.spool_of(source, queue)
-    if place is None:
-        raise CitError(NOT_FOUND, f"{waiting} is no spool of a queue", "--from waiting, with --queue @NAME")
-    if dry_run:
-        return told(place, waiting, jobs or [], look_ahead)
+    if place is None or waiting.name != "waiting":
+        raise CitError(NOT_FOUND, f"{waiting} is no `waiting` of a queue", "cit-schedule --queue @NAME --from waiting --to assigned")
     with alone(place / ".schedule"):
         return turn.Pass(place, files.spool_of(to or "assigned", str(place.path))[1], look_ahead).run()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Union
 
 from .carry import Ways
 from .cit_format import clock, home, names, put, trust
@@ -44,11 +45,21 @@ def put_item(job: Document, queue: home.Queue) -> put.Item:
     return put.Item(job.id, job.digest, job.raw, name, f"{queue.path}/assigned", priority if isinstance(priority, int) else 0)
 
 
-def put_in(job: Document, queue: home.Queue) -> str | None:
-    """Put it into `assigned` once: its file name there; None where the queue knows the job already. 77 where it must not be there."""
-    believed(job, queue, clock.now())
-    item = put_item(job, queue)
-    outcome = put.Putter(queue / "assigned" / ".tmp", queue / "seen", lambda other: put_item(other, queue)).put([item])[0]
-    if outcome.error is not None:
-        raise outcome.error
-    return str(item.name._replace(key=outcome.key)) if outcome.word == put.ACCEPTED else None
+def put_in(jobs: list[Document], queue: home.Queue) -> list[Union[str, CitError]]:
+    """Put each into `assigned` once: its file name there; empty where the queue knows the job already; or why it must not be there."""
+    now = clock.now()
+    became: list[Union[str, CitError]] = []
+    for job in jobs:
+        try:
+            believed(job, queue, now)
+            became.append("")
+        except CitError as error:
+            became.append(error)
+    fit = [number for number, error in enumerate(became) if error == ""]
+    putter = put.Putter(queue / "assigned" / ".tmp", queue / "seen", lambda other: put_item(other, queue))
+    items = [put_item(jobs[number], queue) for number in fit]
+    for number, item, outcome in zip(fit, items, putter.put(items)):
+        became[number] = outcome.error or (str(item.name._replace(key=outcome.key)) if outcome.word == put.ACCEPTED else "")
+    fresh = [job for job, name in zip(jobs, became) if isinstance(name, str) and name]
+    queue.note([(f"{job.id}-{job.name}", "accepted", str(job.table("job")["submitter"])) for job in fresh], "deliver")
+    return became
