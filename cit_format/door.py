@@ -1,48 +1,57 @@
 """What a door does with documents that are handed to it: `put-inbox` and `put-done` (docs/stages/queue.md).
 
 Delivery is at least once, receiving idempotent: the same bytes again get the same ticket. Local or over ssh, it is this code.
+The caller starts on-arrival afterwards: an inbox has work, or a queue has slots again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from pathlib import Path
+from typing import NamedTuple
 
-from . import clock, home, names, put, refuse, ticket, trust
+from . import clock, home, names, put, reader, refuse, ticket, trust
 from .document import Document
-from .errors import DATA, DENIED, CitError
-from .spool import listing, make_directory, rename_new, sync_directory, sync_files, write_all
+from .errors import DATA, DENIED, LATER, CitError
+from .shelf import FORK, NEW, shelve
+from .spool import documents, listing, make_directory
+
+# --- put-inbox ------------------------------------------------------------------------------------------------------
 
 
 def put_inbox(account: home.Account, arrivals: list[Document]) -> list[Document]:
-    """Assigned jobs into a build account; a ticket for each."""
+    """Assigned jobs into a build account, which believes their signers and not who hands them over; a ticket for each."""
     make_directory(account / "inbox")
     putter = put.Putter(account / "inbox" / ".tmp", account / "seen", lambda job: inbox_item(account, job))
+    now = clock.now()
     items: list[put.Item] = []
     errors: dict[int, CitError] = {}
     for number, job in enumerate(arrivals):
         try:
-            trust.assigned(job, account.signers, account.signer.public.fingerprint, clock.now())
+            trust.assigned(job, account.signers, account.signer.public.fingerprint, now)
             items.append(inbox_item(account, job))
         except CitError as error:
             errors[number] = error
     outcomes = iter(putter.put(items))
-    tickets, moves = [], []
+    tickets: list[Document] = []
+    moves: list[tuple[str, str, str]] = []
+    present: dict[str, str] = {}
     for number, job in enumerate(arrivals):
-        error = errors.get(number)
-        if error is None:
-            outcome = next(outcomes)
-            error = outcome.error
-            if error is None:
-                given = trust.assignment(job)
-                assert given is not None
-                state = outcome.word if outcome.word == put.ACCEPTED else present_state(account, job)
-                tickets.append(ticket.ticket(job.id, job.name, job.raw, state, task=given.task, attempt=given.attempt))
-                moves.append((_job(job), "received", str(given.table["builder"])))
-                continue
-        tickets.append(ticket.ticket(job.id, job.name, job.raw, "refused", error))
-        moves.append((_job(job), "refused", error.what))
+        outcome = put.Outcome(put.REFUSED, "", errors[number]) if number in errors else next(outcomes)
+        given = trust.assignment(job) if outcome.error is None else None
+        if given is None:
+            tickets.append(ticket.ticket(job.id, job.name, job.raw, put.REFUSED, outcome.error))
+            moves.append((f"{job.id}-{job.name}", put.REFUSED, str(outcome.error)))
+            continue
+        copy = copy_name(job, given)
+        state = outcome.word
+        if state == put.ACCEPTED:
+            moves.append((copy, "received", str(given.table["builder"])))
+        else:
+            present = present or present_states(account)
+            state = present.get(copy, put.DUPLICATE)
+        tickets.append(ticket.ticket(job.id, job.name, job.raw, state, task=given.task, attempt=given.attempt))
     account.note(moves, "deliver")
     return tickets
 
@@ -58,78 +67,137 @@ def inbox_item(account: home.Account, job: Document) -> put.Item:
     return put.Item(name.copy, digest, job.raw, name, f"{account.path}/inbox", priority if isinstance(priority, int) else 0)
 
 
-def present_state(account: home.Account, job: Document) -> str:
-    """Where a job that was received before is now, as a job's state; `duplicate` where it has gone home."""
-    wanted = _job(job)
-    for state, word in (("running", "RUNNING"), ("inbox", "PENDING")):
-        if any(name.endswith(f"{wanted}.cit") for name in listing(account / state)):
-            return word
-    return put.DUPLICATE
+def present_states(account: home.Account) -> dict[str, str]:
+    """The state of each job that a build account has, by COPY-NAME; what has gone home is not among them."""
+    found: dict[str, str] = {}
+    for state, word in (("finished", put.DUPLICATE), ("inbox", "PENDING"), ("running", "RUNNING")):
+        for parts in documents(account / state):
+            found[f"{parts.copy}-{parts.name}"] = word
+    return found
 
 
-def _job(job: Document) -> str:
-    given = trust.assignment(job)
-    name = names.FileName(job.id, job.name, "", given.task if given else None, given.attempt if given else None)
-    return f"{name.copy}-{name.name}"
+def copy_name(job: Document, given: trust.Assignment) -> str:
+    """`ID[_TASK].aN-NAME` of an assigned job: what its file is called in `done`, and in other states after KEY."""
+    return f"{names.FileName(job.id, job.name, '', given.task, given.attempt).copy}-{job.name}"
+
+
+# --- put-done -------------------------------------------------------------------------------------------------------
+
+
+class Ending(NamedTuple):
+    """A job that has ended, as its builder hands it back: where it belongs, and what is known of it here."""
+
+    copy: str
+    path: str
+    given: trust.Assignment
+    state: str
+    key: str  # file name of the copy that was handed out; empty where there is none any more
+    lost: bytes  # what the queue had given up here, which this replaces; empty where it had not
 
 
 def put_done(queue: home.Queue, arrivals: list[Document]) -> list[Document]:
-    """Results into `done/DAY/`, from the builders that the queue itself assigned them to; a ticket for each."""
-    tickets: list[Document] = []
-    moves: list[tuple[str, str, str]] = []
-    ready: list[tuple[Document, Path, Path | None]] = []
+    """Results into `done/DAY/`, from the builders that the queue itself assigned them to; a ticket for each.
+
+    All that is acknowledged is on disk; then the copies that were handed out are removed.
+    """
     now = clock.now()
-    copies = _sent_copies(queue)
-    for job in arrivals:
-        given = trust.assignment(job)
+    handed_out = {name.partition(".")[2]: name for state in ("assigned", "sent") for name in listing(queue / state)}
+    ends: dict[int, Ending] = {}
+    became: dict[int, str | CitError] = {}
+    for number, job in enumerate(arrivals):
         try:
-            speech, result = trust.completed(job, queue.signers, now)
-            if given is None or given.table.get("key") != speech.fingerprint:
-                raise CitError(DENIED, "the result is not by the builder that the job was assigned to", "", job.label)
-            sent = copies.get(f"{_job(job)}.cit")
-            target = queue / "done" / clock.id_day(job.id) / f"{_job(job)}.cit"
-            if sent is None and not target.exists():
-                raise CitError(DENIED, "this queue sent no such job", "a result goes to the queue that assigned the job", job.label)
-            if sent is not None and not job.raw.startswith(sent.read_bytes()):
-                raise CitError(DATA, "the result does not begin with what was sent", "a document only grows; the copies are kept apart", job.label)
-            if target.exists() and not target.read_bytes().startswith(job.raw):
-                raise CitError(DENIED, "another end of this attempt is here already", "the first one stays", job.label)
+            ends[number] = ending(queue, job, handed_out, now)
         except CitError as error:
-            refuse.keep(queue / "refused", job, error, "queue")
-            tickets.append(ticket.ticket(job.id, job.name, job.raw, "refused", error))
+            became[number] = error
+    outcomes = shelve(
+        queue / "done" / ".tmp",
+        [(end.path, arrivals[number].raw) for number, end in ends.items()],
+        {end.path: end.lost for end in ends.values() if end.lost},
+    )
+    moves: list[tuple[str, str, str]] = []
+    for (number, end), outcome in zip(ends.items(), outcomes):
+        if outcome == FORK:
+            hint = "the first one stays; this one is kept apart in refused/"
+            became[number] = CitError(DENIED, "another end of this attempt is here already", hint, arrivals[number].label)
             continue
-        ready.append((job, target, sent))
-        state = str(result.table().get("state", "")) if result.kind == "result" else "void"
-        tickets.append(ticket.ticket(job.id, job.name, job.raw, "accepted", task=given.task, attempt=given.attempt))
-        moves.append((_job(job), state, str(given.table["builder"])))
-    _keep(ready)
+        for state in ("assigned", "sent") if end.key else ():  # a carrier may move it from one to the other meanwhile
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{queue.path}/{state}/{end.key}")
+        became[number] = put.ACCEPTED if outcome == NEW or end.lost else put.DUPLICATE
+        if became[number] == put.ACCEPTED:
+            late = ", late: it had been given up" if end.lost else ""
+            moves.append((end.copy, end.state, f"{end.given.table['builder']}{late}"))
+    refused = [(arrivals[number], error) for number, error in became.items() if isinstance(error, CitError) and error.status != LATER]
+    if refused:
+        refuse.keep_all(queue / "refused", refused, "queue")
+        moves += [(f"{job.id}-{job.name}", put.REFUSED, error.what) for job, error in refused]
     queue.note(moves, "deliver")
-    return tickets
+    return [_answer(job, became[number], ends.get(number)) for number, job in enumerate(arrivals)]
 
 
-def _sent_copies(queue: home.Queue) -> dict[str, Path]:
-    """What the queue has handed out, by file name without KEY, which only the queue knows."""
-    return {name.partition(".")[2]: queue / state / name for state in ("assigned", "sent") for name in listing(queue / state)}
+def _answer(job: Document, end: str | CitError, known: Ending | None) -> Document:
+    if isinstance(end, CitError):
+        return ticket.ticket(job.id, job.name, job.raw, "kept" if end.status == LATER else put.REFUSED, end)
+    assert known is not None
+    return ticket.ticket(job.id, job.name, job.raw, end, task=known.given.task, attempt=known.given.attempt)
 
 
-def _keep(ready: list[tuple[Document, Path, Path | None]]) -> None:
-    written: list[tuple[str, Path]] = []
-    for job, target, _ in ready:
-        make_directory(target.parent)
-        if target.exists():
-            continue
-        beside = str(target.with_name(f".{target.name}"))
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            write_all(fd, job.raw, str(target))
-        finally:
-            os.close(fd)
-        written.append((beside, target))
-    sync_files([beside for beside, _ in written])
-    for beside, target in written:
-        rename_new(beside, target)
-    for directory in {target.parent for _, target in written}:
-        sync_directory(directory)
-    for _, _, sent in ready:
-        if sent is not None:
-            sent.unlink(missing_ok=True)
+def ending(queue: home.Queue, job: Document, handed_out: dict[str, str], now: int) -> Ending:
+    """What a job that comes home is here; 65 or 77 where it is none that this queue handed out to whoever signed its end."""
+    speech, result = trust.completed(job, queue.signers, now)
+    given = trust.assignment(job)
+    if given is None:
+        raise CitError(DENIED, "no assignment", "a result goes to the queue that assigned the job", job.label)
+    copy = copy_name(job, given)
+    path = f"{queue.path}/done/{clock.id_day(job.id)}/{copy}.cit"
+    key = handed_out.get(f"{copy}.cit", "")
+    ours, lost = _read(f"{queue.path}/assigned/{key}", f"{queue.path}/sent/{key}") if key else None, b""
+    if ours is None:
+        there = _read(path)
+        if there is None:
+            if _is_claimed(queue, copy):
+                raise CitError(LATER, "its copy is just being moved", "it is tried again", job.label)
+            raise CitError(DENIED, "this queue sent no such job", "a result goes to the queue that assigned the job", job.label)
+        ours = given_up(there)
+        if ours and job.raw.startswith(ours) and not there.startswith(job.raw):
+            lost = there
+        else:
+            ours = there[: len(job.raw)]
+    if not job.raw.startswith(ours):
+        raise CitError(DATA, "the result does not begin with what was sent", "a document only grows; both copies are kept, apart", job.label)
+    # The assignment must be in the queue's own bytes: one that the builder added names whom it likes.
+    if max(section.end for section in job.all("assignment")) > len(ours) or given.table.get("key") != speech.fingerprint:
+        raise CitError(DENIED, "the result is not by the builder that the job was assigned to", "its builder hands it back", job.label)
+    state = str(result.table().get("state", "")) if result.kind == "result" else "void"
+    return Ending(copy, path, given, state, key, lost)
+
+
+def given_up(there: bytes) -> bytes:
+    """What the queue had handed out, of a document whose end it wrote itself as none came; empty where that is not so."""
+    document = reader.parse(there)
+    signatures = list(document.all("signature"))
+    last = max((section.number for section in document.all("assignment")), default=0)
+    closing = next((signature for signature in signatures if signature.number > last), None)
+    ended = any(section.kind == "result" and closing and section.number > closing.number for section in document.sections)
+    if not last or not closing or not ended or signatures[-1].attributes.get("ns") != "cit-queue":
+        return b""
+    return there[: closing.end]
+
+
+def _is_claimed(queue: home.Queue, copy: str) -> bool:
+    """Whether a process is just moving the copy that was handed out."""
+    for state in ("assigned", "sent"):
+        with contextlib.suppress(FileNotFoundError):
+            for claim in os.listdir(queue / state / ".claim"):
+                if any(name.endswith(f".{copy}.cit") for name in listing(queue / state / ".claim" / claim)):
+                    return True
+    return False
+
+
+def _read(*paths: str) -> bytes | None:
+    """The content of the first of these files that is there."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            with open(path, "rb") as stream:
+                return stream.read()
+    return None

@@ -4,22 +4,23 @@
     SHELF/NAME.cit           the document
 
 A name that is taken stays. Equal bytes, or a prefix of what lies there, are a duplicate; a longer copy replaces its prefix;
-of two that fork the first one stays and the caller is told.
+of two that fork the first one stays and the caller is told. `instead` says what else may be replaced: by path the very bytes.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .spool import Lock, make_directory, rename_new, sync_directory, sync_files, write_all
 
 NEW, SAME, LONGER, FORK = "new", "same", "longer", "fork"
+_NOTHING: Mapping[str, bytes] = {}
 
 
-def shelve(temporary: Path, items: Sequence[tuple[str, bytes]]) -> list[str]:
+def shelve(temporary: Path, items: Sequence[tuple[str, bytes]], instead: Mapping[str, bytes] = _NOTHING) -> list[str]:
     """Put a group of documents, (path, bytes) each, on their shelves; all is durable when this returns.
 
     NEW, SAME, LONGER or FORK for each, in order. `temporary` lies on the shelves' file system. Errors: 74.
@@ -27,7 +28,7 @@ def shelve(temporary: Path, items: Sequence[tuple[str, bytes]]) -> list[str]:
     shelves = {os.path.dirname(path) for path, _ in items}
     for directory in (str(temporary), *shelves):
         make_directory(Path(directory))
-    outcomes = [compared(path, raw) for path, raw in items]
+    outcomes = [compared(path, raw, instead) for path, raw in items]
     own = f"{temporary}/{os.getpid()}~{time.time_ns()}~"
     beside: dict[int, str] = {}
     try:
@@ -39,7 +40,7 @@ def shelve(temporary: Path, items: Sequence[tuple[str, bytes]]) -> list[str]:
             sync_files(list(beside.values()))
             with Lock(temporary.parent / ".shelf"):
                 for number in list(beside):
-                    outcomes[number] = _name(beside[number], *items[number])
+                    outcomes[number] = _name(beside[number], *items[number], instead)
                     del beside[number]
     finally:
         for path in beside.values():
@@ -49,7 +50,7 @@ def shelve(temporary: Path, items: Sequence[tuple[str, bytes]]) -> list[str]:
     return outcomes
 
 
-def compared(path: str, raw: bytes) -> str:
+def compared(path: str, raw: bytes, instead: Mapping[str, bytes] = _NOTHING) -> str:
     """What these bytes are beside those that lie at `path`: NEW, SAME (or a prefix), LONGER, or a FORK."""
     try:
         with open(path, "rb") as stream:
@@ -58,7 +59,7 @@ def compared(path: str, raw: bytes) -> str:
         return NEW
     if there.startswith(raw):
         return SAME
-    return LONGER if raw.startswith(there) else FORK
+    return LONGER if raw.startswith(there) or instead.get(path) == there else FORK
 
 
 def _write(path: str, raw: bytes) -> None:
@@ -69,13 +70,13 @@ def _write(path: str, raw: bytes) -> None:
         os.close(fd)
 
 
-def _name(beside: str, path: str, raw: bytes) -> str:
+def _name(beside: str, path: str, raw: bytes, instead: Mapping[str, bytes]) -> str:
     """Give it its name. The caller holds the lock, so that what lies there does not grow meanwhile."""
     try:
         rename_new(beside, path)
         return NEW
     except FileExistsError:
-        outcome = compared(path, raw)
+        outcome = compared(path, raw, instead)
     if outcome == LONGER:
         os.rename(beside, path)
     else:

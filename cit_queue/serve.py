@@ -3,6 +3,7 @@
     put-accept          documents into the queue            framed stream in, framed tickets out
     put-inbox           assigned jobs into a build account  the same
     put-done            results into the queue              the same
+    put-control         wishes into a build account         the same
     ls [STATE [DAY]]    STATE, file name and bytes of each document, TSV
     get ID              the documents of that ID, a framed stream
     have ID...          each ID with the state that it is in, or `-`, TSV
@@ -21,13 +22,14 @@ from pathlib import Path
 from typing import Union
 
 from . import accept, mend
-from .cit_format import body, clock, door, frame, home, names, put, reader, refuse, spool, ticket, wake
+from .cit_format import attempts, body, clock, control, door, frame, home, names, put, reader, refuse, spool, ticket, wake
 from .cit_format.document import Document
 from .cit_format.errors import LATER, NO, NOT_FOUND, OK, USAGE, CitError, worst
 from .cit_format.reader import Faulty
 from .cit_format.version import VERSION
 
-PUTS = ("put-accept", "put-inbox", "put-done")
+PUTS = {"put-accept": True, "put-done": True, "put-inbox": False, "put-control": False}  # whether they are for a queue
+LOOKS = {"ls": (0, 2), "get": (1, 1), "have": (1, 1000), "alive": (0, 0)}  # how many words they take
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 QUEUE_STATES = ("waiting", "held", "assigned", "sent", "refused")
@@ -41,10 +43,9 @@ Arrivals = list[Union[Document, Faulty]]
 def asked(command: str) -> tuple[str, list[str]]:
     """The verb and its words; 2 for what is not in the list."""
     verb, *words = command.split() or [""]
-    counts = {"put-accept": (0, 0), "put-inbox": (0, 0), "put-done": (0, 0), "ls": (0, 2), "get": (1, 1), "have": (1, 1000), "alive": (0, 0)}
-    least, most = counts.get(verb, (1, 0))
+    least, most = (0, 0) if verb in PUTS else LOOKS.get(verb, (1, 0))
     if not least <= len(words) <= most or not all(WORD.fullmatch(word) for word in words):
-        hint = "verbs are put-accept, put-inbox, put-done, ls [STATE [DAY]], get ID, have ID..., alive"
+        hint = f"verbs are {', '.join(PUTS)}, ls [STATE [DAY]], get ID, have ID..., alive"
         raise CitError(USAGE, f"the door knows no {command[:80]!r}", hint)
     return verb, words
 
@@ -72,7 +73,7 @@ def _put_group(place: Place, verb: str, group: Arrivals, tickets: list[Document]
         new = [answer.ticket for answer in accept.take_in(group, place)]
     else:
         whole = [arrival for arrival in group if isinstance(arrival, Document)]
-        given = iter(door.put_done(place, whole) if isinstance(place, home.Queue) else door.put_inbox(place, whole))
+        given = iter(_handed_over(place, verb, whole))
         new = [next(given) if isinstance(arrival, Document) else _unread(place, arrival) for arrival in group]
     tickets += new
     status = OK
@@ -84,6 +85,16 @@ def _put_group(place: Place, verb: str, group: Arrivals, tickets: list[Document]
             status = worst(status, LATER)
     wake.arrived(place.path, place.on_arrival)
     return status
+
+
+def _handed_over(place: Place, verb: str, whole: list[Document]) -> list[Document]:
+    if isinstance(place, home.Queue):
+        tickets = door.put_done(place, whole)
+        # What is to be tried again waits before the builder may forget it.
+        kept = [job for job, each in zip(whole, tickets) if each.table("ticket")["state"] not in ("refused", "kept")]
+        attempts.put_again(place, kept, clock.now())
+        return tickets
+    return control.put_all(place / "control", whole, place.signers) if verb == "put-control" else door.put_inbox(place, whole)
 
 
 def _unread(place: Place, arrival: Faulty) -> Document:
@@ -171,7 +182,7 @@ def alive(place: Place) -> bytes:
 def serve(command: str, queue: Callable[[], home.Queue], account: Callable[[], home.Account], wants_queue: bool, read: Callable[[int], bytes]) -> int:
     """Answer one command on stdout."""
     verb, words = asked(command)
-    place: Place = queue() if verb in ("put-accept", "put-done") or (wants_queue and verb != "put-inbox") else account()
+    place: Place = queue() if PUTS.get(verb, wants_queue) else account()
     out = sys.stdout.buffer
     status = OK
     if verb in PUTS:
