@@ -10,6 +10,7 @@ import base64
 import hashlib
 import subprocess
 import tempfile
+from os.path import normpath
 from pathlib import Path
 
 STAGES = Path(__file__).resolve().parent / "stages"
@@ -82,6 +83,14 @@ def job(number: int = 0, name: str = "hello", who: str = "ada", parts: bytes = S
     return text + signature(text, who)
 
 
+def control(target: str, who: str = "ada") -> bytes:
+    """A signed wish: cancel the target."""
+    lines = f'action = "cancel"\ntarget = "{target}"\nsubmitter = "{who}@sun"\nkey = "{fingerprint(who)}"\nqueue = "{QUEUE}"\n'
+    lines += "created = 2026-11-23T20:26:11Z\nexpires = 2026-12-23T20:26:11Z\n"
+    text = f"@cit 1 {ID[:-1]}z cancel\n".encode() + section("control 1 toml", lines)
+    return text + signature(text, who, "cit-control")
+
+
 def head(document: bytes) -> tuple[str, str]:
     """ID and NAME."""
     return tuple(document.split(b"\n", 1)[0].decode().split(" ")[2:4])  # type: ignore[return-value]
@@ -140,6 +149,12 @@ class Case:
         self.out.update(seen(document, key))
         self.notes(identity, name, "accepted", "ada@sun")
         return self.comes(document).answers(document, identity, name, "accepted")
+
+    def keeps(self, document: bytes, path: str) -> Case:
+        """The document comes, lies there as it is, and is answered."""
+        self.out[path] = document
+        self.notes(*head(document), "accepted", "")
+        return self.comes(document).answers(document, *head(document), "accepted")
 
     def duplicates(self, document: bytes) -> Case:
         """The document comes again and is answered; nothing changes."""
@@ -216,5 +231,36 @@ class Case:
         if self.env:
             found["env"] = "".join(f"{name}={value}\n" for name, value in self.env.items()).encode()
         for place, content in (("in", self.before), ("out", self.out)):
-            found.update({f"{place}/{HOME_QUEUE}/{path}": data for path, data in content.items()})
+            found.update({normpath(f"{place}/{HOME_QUEUE}/{path}"): data for path, data in content.items()})
         return found
+
+
+# --- what lies in every queue before ---------------------------------------------------------------------------------
+
+
+def queue_toml(active: str = "true", on_arrival: str = "") -> bytes:
+    return (
+        f'name = "lab"\nowner = "ada@sun"\nactive = {active}\nepoch = 1\nfounder = "{fingerprint("queue")}"\non-arrival = "{on_arrival}"\n'.encode()
+    )
+
+
+def allowed(name: str, namespaces: str, more: str = "") -> bytes:
+    return f'{name}@sun namespaces="{namespaces}"{more} {public(name)} {name}\n'.encode()
+
+
+def common() -> dict[str, bytes]:
+    """What lies in every queue before: its settings and who may sign."""
+    signers = b"# who may sign; ben may not\n"
+    for name, spaces, more in [
+        ("ada", "cit-job,cit-control", ""),
+        ("carl", "cit-control", ""),
+        ("dora", "cit-job", ""),
+        ("eve", "cit-job", ',valid-before="20261123000000Z"'),
+        ("fay", "cit-job", ',valid-after="20270101000000Z"'),
+        ("gus", "cit-job", ',valid-after="20260101Z",valid-before="20261124000000Z"'),
+        ("rob", "cit-job", ""),
+        ("queue", "cit-queue", ""),
+    ]:
+        signers += allowed(name, spaces, more)
+    revoked = f"# lost\n{public('dora')} dora\n".encode()
+    return {"queue.toml": queue_toml(), "allowed_signers": signers, "revoked_keys": revoked}
