@@ -51,10 +51,10 @@ def pending(job: Seen, now: int) -> Answer:
     if copy.place == "held":
         return held(job, copy, queue)
     if copy.place == "waiting" and queue:
-        before = sum(1 for name in spool.listing(queue / "waiting") if name < str(copy.file))
         reasons = explained(queue, job.document.id)
-        jobs = f"{before} job{'' if before == 1 else 's'} before it" if before else "it is the next"
-        return Answer(f"it waits for a builder; {jobs}", "what the scheduler says:" if reasons else "", tuple(reasons))
+        before = sum(1 for name in spool.listing(queue / "waiting") if name < str(copy.file))
+        jobs = "" if reasons else f"; {before} before it" if before else "; it is the next"
+        return Answer(f"it waits for a builder{jobs}", "what the scheduler says:" if reasons else "", tuple(reasons))
     if copy.place == "assigned":
         return Answer(f"it is given to builder {builder}, and not handed over yet", next=(("cit-deliver", "hand over now"),))
     account = job.there.account
@@ -92,12 +92,12 @@ def explained(queue: home.Queue, identity: str) -> list[str]:
     """A line a builder: why it does not take the job now, as the scheduler of this queue says it; none where it cannot say."""
     import subprocess
 
-    asked = ["cit-schedule", "--explain", identity, "--queue", str(queue.path)]
+    asked = ["cit-schedule", "-q", "--queue", str(queue.path), "--explain", identity]
     try:
         done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     except OSError:
         return []
-    return [] if done.returncode else [screen.line(line) for line in done.stdout.splitlines()]
+    return [screen.line(line) for line in done.stdout.splitlines()]
 
 
 def tail(log: Path | None) -> tuple[str, ...]:
