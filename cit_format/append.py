@@ -66,8 +66,8 @@ def _mended(fd: int, path: Path) -> Document:
         if not whole or not is_torn(tail):
             error.where = error.where or str(path)
             raise
-    aside = path.with_name(f"{path.name}.torn-{clock.iso(clock.now())}")
-    kept = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    aside = path.with_name(f"{path.name}.torn-{clock.iso_ms(clock.now())}")
+    kept = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         write_all(kept, tail, str(aside))
     finally:

@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 
 from . import body, clock, document, home, messages, names, reader, spool, trust
 from .document import Document
-from .errors import CONFIG, DATA, LATER, OK, CitError, worst
+from .errors import CONFIG, DATA, DENIED, LATER, OK, CitError, worst
 from .reader import Faulty
 
 LOOK_AHEAD = 1000  # documents of one pass
@@ -32,26 +32,36 @@ class Taken(NamedTuple):
     document: Document
 
 
-def builders(source: Path) -> list[Document]:
-    """The builder documents of the queue whose `waiting` this is, each with a `load` that says what the queue gave it; else none."""
-    queue = queue_of(source)
-    if queue is None or source.name != "waiting":
-        return []
+def builders(queue: home.Queue) -> list[Document]:
+    """The builder documents of a queue that its list believes, the newest of each name, each with a `load`: what the queue gave it."""
     waiting, running = given(queue / "assigned"), given(queue / "sent")
     now = clock.now()
-    described = []
+    found: dict[str, Document] = {}
     for name in spool.listing(queue / "builders"):
-        builder = reader.parse((queue / "builders" / name).read_bytes())
-        said = builder.table("builder")
-        here = said.get("host") == spool.host()
-        load = {
-            "time": body.Time(now),
-            "load": f"{os.getloadavg()[0]:.2f}" if here else None,
-            "running": running[str(said["name"])],
-            "waiting": waiting[str(said["name"])],
-        }
-        described.append(builder.extended(document.section("load", "toml", body.toml(load))))
-    return described
+        try:
+            described = reader.parse((queue / "builders" / name).read_bytes())
+            signature = described.find("signature")
+            if signature is None:
+                raise CitError(DENIED, "no signature", "cit-format sign FILE --ns cit-builder", described.label)
+            trust.verified(described, signature, "cit-builder", queue.signers, now)
+            said = str(described.table("builder")["name"])
+        except CitError as error:
+            messages.complain(error, name)
+            continue
+        if said not in found or _created(found[said]) <= _created(described):
+            found[said] = described
+    return [described.extended(_load(described, running[name], waiting[name], now)) for name, described in found.items()]
+
+
+def _created(described: Document) -> int:
+    created = described.table("builder").get("created", 0)
+    return created if isinstance(created, int) else 0
+
+
+def _load(described: Document, running: int, waiting: int, now: int) -> bytes:
+    here = described.table("builder").get("host") == spool.host()
+    load = f"{os.getloadavg()[0]:.2f}" if here else None
+    return document.section("load", "toml", body.toml({"time": body.Time(now), "load": load, "running": running, "waiting": waiting}))
 
 
 def given(state: Path) -> Counter[str]:
@@ -156,11 +166,12 @@ def through(source: Path, target: Path, program: list[str], look_ahead: int = LO
     for place in (source, target):
         if not place.is_dir():
             raise CitError(CONFIG, f"no spool {place}", "a spool is a directory; `cit init` makes those of a queue")
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a program that does not read all of its input is no reason to end
     spool.recover(source)
     if not spool.listing(source):
         return OK
-    others = builders(source)
+    queue = queue_of(source)
+    others = builders(queue) if queue is not None and source.name == "waiting" else []
     moves = []
     with spool.Claim(source) as claim:
         taken, status = take(claim, look_ahead)
@@ -185,7 +196,6 @@ def through(source: Path, target: Path, program: list[str], look_ahead: int = LO
             parts = names.parse(as_name)
             moves.append((f"{parts.copy}-{parts.name}" if parts else as_name, target.name, _detail(after)))
         claim.settle()
-    queue = queue_of(source)
     if queue is not None:
         queue.note(moves, stage or Path(program[0]).name.removeprefix("cit-"))
     return worst(status, found)

@@ -25,6 +25,7 @@ class Yard:
     """The people and machines of a cluster, each with a key; who may sign what; `eve` is not listed, `old` is revoked."""
 
     def __init__(self, directory: Path) -> None:
+        self.place = directory
         names = [*ROLES, "eve@sun", "old@sun"]
         self.keys = {name: keys.generate(directory / name.partition("@")[0], name) for name in names}
         self.queue = f"main@{self.keys['queue@sun'].public.fingerprint}"
