@@ -97,7 +97,7 @@ class Pass:
         if not self.notes.looked <= self.now < self.notes.looked + EVERY:
             self.look_at_clock()
         waiting = spool.listing(self.queue / "waiting")
-        if waiting:
+        if waiting and self.queue.settings.get("scheduling", True) is True:
             self.assign_all(waiting)
         self.notes.keep(waiting)
         self.queue.note(self.moves, "schedule")
