@@ -1,0 +1,84 @@
+"""PROMISES of docs/directories.md: a stage is killed before every call that changes a file; nothing is lost, nothing runs twice.
+
+The job is in exactly one state of its queue after the kill, and after what cron does twice it is done, once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sweep import TICK, Machine
+
+pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
+
+PUSH = 'cit-queue -q --to @main < "$HOME/job.cit"'
+BEFORE = {"queue": 0, "recover": 0, "schedule": 1, "deliver": 2, "run": 3, "sync": 4}
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    place = Path(tempfile.mkdtemp(prefix=".cit-sweep-", dir=os.path.expanduser("~")))
+    yield Machine(place)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.mark.parametrize("stage", ["schedule", "deliver", "run", "sync"])
+def test_is_each_job_done_once_after_a_kill_anywhere(machine: Machine, stage: str) -> None:
+    machine.sh(f"{PUSH} > /dev/null")
+    for line in TICK[: BEFORE[stage]]:
+        machine.sh(line)
+    machine.keep()
+    line = TICK[BEFORE[stage]]
+    points = machine.points(line)
+    assert len(points) > 5, "the sweep must find calls to kill at"
+    for point in points:
+        machine.restore()
+        machine.killed_at(line, point)
+        assert len(machine.queue_copies()) == 1 or sorted(machine.queue_copies()) in (["assigned", "done"], ["done", "sent"]), (
+            point,
+            machine.copies(),
+        )
+        machine.tick()
+        assert machine.queue_copies() == ["done"], (point, machine.copies())
+        assert machine.marks() == 1, (point, machine.marks())
+        assert machine.result() == "COMPLETED", point
+        assert not machine.left_over(), (point, machine.left_over())
+
+
+def test_is_a_push_lossless_when_the_queue_is_killed_anywhere(machine: Machine) -> None:
+    machine.keep()
+    for point in machine.points(PUSH):
+        machine.restore()
+        killed = machine.killed_at(f"{PUSH}", point)
+        acknowledged = 'state = "accepted"' in killed.stdout
+        assert len(machine.queue_copies()) <= 1, (point, machine.copies())
+        if not acknowledged:
+            again = machine.sh(PUSH)
+            assert 'state = "accepted"' in again.stdout or 'state = "duplicate"' in again.stdout, (point, again)
+        machine.sh(TICK[0])
+        assert machine.queue_copies() == ["waiting"], (point, machine.copies())
+        machine.tick()
+        assert machine.queue_copies() == ["done"] and machine.marks() == 1, (point, machine.copies(), machine.marks())
+
+
+def test_does_recover_carry_on_when_it_is_killed_itself(machine: Machine) -> None:
+    machine.keep()
+    points = machine.points(PUSH)
+    link = next(point for point in points if point.call in ("renameat2", "rename") and point.number >= 1)
+    machine.restore()
+    machine.killed_at(PUSH, link)
+    machine.keep()
+    for point in machine.points(TICK[0]):
+        machine.restore()
+        machine.killed_at(TICK[0], point)
+        machine.sh(TICK[0])
+        machine.sh(PUSH)
+        assert machine.queue_copies() == ["waiting"], (point, machine.copies())
