@@ -25,6 +25,7 @@ GROUP = 64  # ends that are signed and moved together at most
 LINGER = 0.02  # seconds that an end waits for others while jobs still run
 PACE = 0.2  # seconds of the past whose ends say how many jobs to take ahead
 WAKES = 0.5  # seconds between two starts of on-end while jobs still run
+QUIET = 1.0  # seconds without a beginning or end after which there is time to look into the inbox
 SOON = 0.1  # seconds until the next look at what does not tell by itself
 LOOK_AHEAD = 1000  # names in the inbox whose limits are minded
 
@@ -51,6 +52,7 @@ class Pass:
         self.due: dict[str, int] = {}  # names in the inbox, and when they are to be taken without a slot
         self.restless = False  # a wish could not be passed on yet
         self.paces: deque[float] = deque()  # when jobs ended of late
+        self.stirred = time.monotonic()  # when one began or ended last
 
     def run(self) -> int:
         """Until nothing runs and nothing has arrived."""
@@ -85,7 +87,10 @@ class Pass:
             waits.append(self.told + WAKES - time.monotonic())
         if self.slots.adopted or self.restless:
             waits.append(SOON)
-        if not self.paces:
+        quiet = self.stirred + QUIET - time.monotonic()
+        if self.inbox and quiet > 0:
+            waits.append(quiet)
+        elif self.inbox:
             waits += [(moment - clock.now()) / clock.SECOND for moment in self.limits()]
         return max(0.0, min(waits))
 
@@ -144,9 +149,15 @@ class Pass:
         rate = len(self.paces)  # so many slots will be free in the next moment, if all goes on as it did
         lack = self.slots.free + rate - len(self.waiting)
         count = lack if len(self.waiting) < self.slots.free or lack * 2 > rate else 0
+        count = max(0, count)
+        return self.inbox[:count] + self.late(self.inbox[count:])
+
+    def late(self, found: list[str]) -> list[str]:
+        """Of these names the ones that need no slot: they are to be ended, or given back."""
         now = clock.now()
-        late = [name for name in self.inbox[max(0, count) :] if self.due.get(name, names.NEVER) <= now or attempt.id_of(name) in self.urgent]
-        return self.inbox[: max(0, count)] + late
+        if not self.urgent and min(self.due.values(), default=names.NEVER) > now:
+            return []
+        return [name for name in found if self.due.get(name, names.NEVER) <= now or attempt.id_of(name) in self.urgent]
 
     def take(self) -> None:
         """inbox -> running."""
@@ -169,6 +180,7 @@ class Pass:
             first = self.waiting.pop(0)
             if not self.is_decided(first):
                 moves.append(self.slots.begin(first))
+                self.stirred = time.monotonic()
         self.account.note(moves, "run")
 
     def is_decided(self, mine: Attempt) -> bool:

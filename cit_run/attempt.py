@@ -121,23 +121,28 @@ def program(script: bytes, path: str) -> list[str]:
 
 def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[list[str]], account: Path, bound: bool = False) -> Order:
     """What a shim is told of a job."""
-    said = attempt.job.table("job")
-    own = environment.of_job(base, attempt.job, attempt.number, attempt.task, str(place.workspace))
+    own = environment.of_job(base, attempt.job, attempt.number, attempt.task, place.workspace)
     return Order(
-        record=str(place.record),
-        workspace=str(place.workspace),
-        log=str(place.log),
-        directory=str(place.workspace / str(said.get("builddir", "."))),
+        record=place.record,
+        workspace=place.workspace,
+        log=place.log,
+        directory=directory_of(attempt, place),
         remove=list(place.remove),
         before=before,
-        program=program(signed_script(attempt.job), str(place.record / "script")),
-        after=[step("keep", str(account), attempt.own, str(place.workspace))],
+        program=program(signed_script(attempt.job), f"{place.record}/script"),
+        after=[step("keep", str(account), attempt.own, place.workspace)],
         always=attempt.job.find("keep") is not None,
         environment=own,
         limit=attempt.duration("time") / clock.SECOND,
         deadline=attempt.integer("deadline") / clock.SECOND,
         bound=bound,
     )
+
+
+def directory_of(attempt: Attempt, place: Place) -> str:
+    """Where the program starts."""
+    below = str(attempt.job.table("job").get("builddir", "."))
+    return place.workspace if below == "." else f"{place.workspace}/{below}"
 
 
 def step(module: str, *arguments: str) -> list[str]:
@@ -160,26 +165,27 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
         files[checkout.INPUT] = attempt.job.raw
         before.append("checkout")
     incremental = attempt.job.table("job").get("workspace") == "incremental"
-    place = workspace.laid_out(account / "work", own, attempt.job.name, files, slots, incremental)
-    return place, [step(module, str(place.record), str(place.workspace)) for module in before]
+    place = workspace.laid_out(f"{account.path}/work", own, attempt.job.name, files, slots, incremental)
+    return place, [step(module, place.record, place.workspace) for module in before]
 
 
 def ended(attempt: Attempt, place: Place, ending: Ending, account: home.Account, base: Mapping[str, str]) -> Document:
     """The job's document with all that its run has to say, signed by the builder."""
-    directory = str(place.workspace / str(attempt.job.table("job").get("builddir", ".")))
-    rows = environment.described(base, attempt.job, directory) + noted(place.record / "environment")
+    directory = directory_of(attempt, place)
+    rows = environment.described(base, attempt.job, directory) + noted(f"{place.record}/environment")
     artefacts = keep.rows_of(place.record)
     if artefacts is None:
-        artefacts = keep.log_row(account.path, place.log)
-    why = (noted(place.record / "why") or [("", "")])[0][0] if ending.why == "before" else ""
+        artefacts = keep.log_row(place.log)
+    why = (noted(f"{place.record}/why") or [("", "")])[0][0] if ending.why == "before" else ""
     written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why)
     return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")
 
 
-def noted(file: Path) -> list[tuple[str, str]]:
+def noted(file: str) -> list[tuple[str, str]]:
     """The rows (at most two columns) that a step left in a file of the record; none where there is no file."""
     try:
-        return [(row[0], row[1] if len(row) > 1 else "") for row in body.rows(file.read_bytes())]
+        with open(file, "rb") as stream:
+            return [(row[0], row[1] if len(row) > 1 else "") for row in body.rows(stream.read())]
     except FileNotFoundError:
         return []
 

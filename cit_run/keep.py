@@ -109,7 +109,7 @@ def is_text(name: str) -> bool:
     return True
 
 
-def log_row(account: Path, log: Path) -> list[Row]:
+def log_row(log: str) -> list[Row]:
     """The log as an artefact; none where there is no log."""
     digest, size = hashlib.sha256(), 0
     try:
@@ -119,13 +119,14 @@ def log_row(account: Path, log: Path) -> list[Row]:
                 size += len(piece)
     except FileNotFoundError:
         return []
-    return [(digest.hexdigest(), str(size), str(log.relative_to(account)))]
+    return [(digest.hexdigest(), str(size), f"work/{os.path.basename(log)}")]
 
 
-def rows_of(record: Path) -> list[Row] | None:
+def rows_of(record: str) -> list[Row] | None:
     """The rows that this step left in a record; None where it was not run to its end."""
     try:
-        return [(row[0], row[1], row[2]) for row in body.rows((record / "artefacts").read_bytes())]
+        with open(f"{record}/artefacts", "rb") as stream:
+            return [(row[0], row[1], row[2]) for row in body.rows(stream.read())]
     except FileNotFoundError:
         return None
 
@@ -137,5 +138,5 @@ def main() -> None:
     globs = [row[0] for row in body.rows((record / "keep").read_bytes())] if (record / "keep").exists() else []
     rows = kept(workspace, globs, account / "store", f"work/{own}") if globs else []
     beside = record / ".artefacts"
-    beside.write_bytes(body.tsv([*log_row(account, log), *rows]))
+    beside.write_bytes(body.tsv([*log_row(str(log)), *rows]))
     os.rename(beside, record / "artefacts")

@@ -83,7 +83,7 @@ class Interrupt:
 class Show:
     """Shows a growing log on the terminal, without what terminals obey."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: str) -> None:
         self.log = log
         self.fd = -1
         self.decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -152,14 +152,14 @@ def ran(mine: Attempt, account: home.Account, base: dict[str, str], shim: Shim, 
     """Run one job; its document goes to stdout and into its record, or on a terminal into its record alone."""
     own = unused(account / "work", mine.own)
     place, before = attempt.laid_out(mine, account, 1, own)
-    account.note([(mine.own, "started", f"{place.workspace.relative_to(account.path)}, by hand")], "run")
+    account.note([(mine.own, "started", f"{os.path.relpath(place.workspace, account.path)}, by hand")], "run")
     shim.give(attempt.order(mine, place, base, before, account.path, bound=True))
     end = End(mine, place, attended(shim, mine, place, interrupt, Show(place.log) if is_shown else None))
     document = finishing.document_of(end, account, base)
-    workspace.written(place.record / "job.cit", document.raw)
+    workspace.written(f"{place.record}/job.cit", document.raw)
     account.note([finishing.move_of(end)], "run")
     if is_shown:
-        sys.stdout.write(f"{mine.job.label}: {finishing.move_of(end)[2]}; all of it: {place.record / 'job.cit'}\n")
+        sys.stdout.write(f"{mine.job.label}: {finishing.move_of(end)[2]}; all of it: {place.record}/job.cit\n")
     else:
         sys.stdout.buffer.write(document.raw)
     sys.stdout.flush()

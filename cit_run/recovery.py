@@ -13,7 +13,7 @@ from .cit_format import clock, home, messages, reader, spool
 from .cit_format.document import Document
 from .cit_format.errors import OK, CitError, worst
 from .finishing import End
-from .shim import Ending, Status, read_status
+from .shim import Ending, Status, is_running, read_status
 from .workspace import Place
 
 
@@ -48,7 +48,7 @@ def recover(account: home.Account) -> Found:
             found = found._replace(moved=True)
             continue
         mine = attempt.attempt_of(name, job, clock.now())
-        place = workspace.place_of(account / "work", mine.own)
+        place = workspace.place_of(f"{account.path}/work", mine.own)
         ending = standing(place.record)
         if ending == "running":
             found.adopted.append((mine, place))
@@ -72,13 +72,13 @@ def _is_last(job: Document) -> bool:
     return not assignments or job.sections[-1].number > assignments[-1]
 
 
-def standing(record: Path) -> Ending | str | None:
+def standing(record: str) -> Ending | str | None:
     """How a job stands by its record: its end; `running`; `lost`, begun and nobody knows; None: never begun."""
     while True:
         status = read_status(record)
         if status is not None and status.ending is not None:
             return status.ending
-        if spool.is_held(record / "status"):
+        if is_running(record):
             return "running"
         if read_status(record) == status:  # else it began or ended between the two looks
             return "lost" if status else None
@@ -87,7 +87,7 @@ def standing(record: Path) -> Ending | str | None:
 def lost(mine: Attempt, place: Place) -> Ending:
     """The end of a job whose shim is dead; what is left of the job is killed first."""
     status = read_status(place.record) or Status()
-    marks = {"CIT_JOB_ID": mine.job.id, "CIT_ATTEMPT": str(mine.number), "CIT_WORKSPACE": str(place.workspace)}
+    marks = {"CIT_JOB_ID": mine.job.id, "CIT_ATTEMPT": str(mine.number), "CIT_WORKSPACE": place.workspace}
     if not leftovers.ended(status, marks):
         messages.tell("warning", "processes of a lost job cannot be killed", mine.job.label, f"look for CIT_JOB_ID={mine.job.id} in /proc/*/environ")
     now = clock.now()

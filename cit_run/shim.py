@@ -6,11 +6,11 @@ The far end (supervise.py) is a process of its own that outlives cit-run. What i
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import marshal
 import os
 import socket
 import sys
-from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from .cit_format import clock
@@ -62,10 +62,11 @@ class Status(NamedTuple):
     ending: Ending | None = None
 
 
-def read_status(record: Path) -> Status | None:
+def read_status(record: str) -> Status | None:
     """What a job's record says; None where no shim has begun it."""
     try:
-        lines = (record / "status").read_text("utf-8", "replace").split("\n")[:-1]
+        with open(f"{record}/status", "rb", 0) as stream:
+            lines = stream.read().decode("utf-8", "replace").split("\n")[:-1]
     except FileNotFoundError:
         return None
     found = Status()
@@ -79,6 +80,21 @@ def read_status(record: Path) -> Status | None:
         elif fields[1:2] == ["ended"]:
             found = found._replace(ending=ending(line))
     return found if lines else None
+
+
+def is_running(record: str) -> bool:
+    """Whether a living shim has this job under way: it holds the lock."""
+    try:
+        fd = os.open(f"{record}/status", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
 
 
 def ending(line: str) -> Ending:

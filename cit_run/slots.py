@@ -10,10 +10,10 @@ from typing import NamedTuple, Union
 
 from . import attempt, recovery
 from .attempt import Attempt
-from .cit_format import clock, control, home, messages, spool
+from .cit_format import clock, control, home, messages
 from .cit_format.errors import BUG, IO, OK, CitError, worst
 from .finishing import End
-from .shim import Shim, read_status
+from .shim import Shim, is_running, read_status
 from .workspace import Place
 
 DEATHS = 3  # shims that may die before they have begun a job
@@ -72,7 +72,7 @@ class Slots:
         self.running[shim] = Running(wanted, place)
         with contextlib.suppress(BrokenPipeError):  # it is heard of like any other shim that has died
             shim.give(attempt.order(wanted, place, self.base, before, self.account.path))
-        return wanted.own, "started", f"{place.workspace.relative_to(self.account.path)}, cpus {wanted.cpus}"
+        return wanted.own, "started", f"{os.path.relpath(place.workspace, self.account.path)}, cpus {wanted.cpus}"
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
@@ -134,6 +134,6 @@ def signalled(place: Place, number: int) -> bool:
     status = read_status(place.record)
     if status is None:
         return False
-    if status.ending is None and spool.is_held(place.record / "status"):
+    if status.ending is None and is_running(place.record):
         os.kill(status.shim, number)
     return True

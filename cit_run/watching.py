@@ -80,8 +80,9 @@ class Watch:
         try:
             pid = processes.spawned(argv, directory, self.job.log, self.job.environment)
         except OSError as error:
-            with open(self.job.log, "ab") as log:
-                log.write(f"cit-run: cannot start {argv[0]}: {error.strerror}\n".encode())
+            log = os.open(self.job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            os.write(log, f"cit-run: cannot start {argv[0]}: {error.strerror}\n".encode())
+            os.close(log)
             self.why = "exec"
             return (127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126), 0, []
         if note_pid:

@@ -13,28 +13,28 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from pathlib import Path
 from typing import NamedTuple
 
-from .cit_format.spool import Lock, is_held, write_all
-from .shim import read_status
+from .cit_format import clock
+from .cit_format.spool import Lock, write_all
+from .shim import is_running, read_status
 
 BUSY, GOOD, FAILED, FREE = "busy", "good", "failed", "free"
-YOUNG = 60.0  # seconds in which a record that no shim has begun counts as about to be
+YOUNG = 60 * clock.SECOND  # in which a record that no shim has begun counts as about to be
 
 
 class Place(NamedTuple):
-    """The paths of one attempt on its builder, and old directories that its shim removes first."""
+    """The paths of one attempt on its builder, and old directories that its shim removes first. Texts: paths are made often here."""
 
-    workspace: Path
-    link: Path
-    log: Path
-    record: Path
+    workspace: str
+    link: str
+    log: str
+    record: str
     remove: tuple[str, ...] = ()
 
 
 class Slot(NamedTuple):
-    """A directory of builds of one name: its number, BUSY, GOOD, FAILED or FREE, and when its last job was begun or ended (s)."""
+    """A directory of builds of one name: its number, BUSY, GOOD, FAILED or FREE, and when its last job was begun or ended (microseconds)."""
 
     number: int
     state: str
@@ -69,81 +69,77 @@ def chosen(found: list[Slot], slots: int, incremental: bool) -> tuple[int, bool]
 # --- directories ----------------------------------------------------------------------------------------------------
 
 
-def place(work: Path, own: str, workspace: Path) -> Place:
+def place(work: str, own: str, workspace: str) -> Place:
     """The paths of an attempt (`COPY-NAME`) that runs in `workspace`."""
-    return Place(workspace, work / own, work / f"{own}.log", work / f"{own}.run")
+    return Place(workspace, f"{work}/{own}", f"{work}/{own}.log", f"{work}/{own}.run")
 
 
-def place_of(work: Path, own: str) -> Place:
+def place_of(work: str, own: str) -> Place:
     """The paths of an attempt that was laid out before."""
-    return place(work, own, (work / own).resolve())
+    return place(work, own, os.path.realpath(f"{work}/{own}"))
 
 
-def laid_out(work: Path, own: str, name: str, files: dict[str, bytes], slots: int, incremental: bool) -> Place:
+def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int, incremental: bool) -> Place:
     """Give an attempt a workspace, its links, and a record with `files` in it."""
-    home = work / name
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with Lock(home / ".lock"):
+    home = f"{work}/{name}"
+    os.makedirs(home, 0o700, exist_ok=True)
+    with Lock(f"{home}/.lock"):
         entries = os.listdir(home)
         found = [slot(work, home, int(entry)) for entry in entries if entry.isdigit()]
         number, keeps = chosen(found, slots, incremental)
-        old = [str(home / entry) for entry in entries if entry.startswith(".old-")]
-        made = place(work, own, home / str(number))
+        old = [f"{home}/{entry}" for entry in entries if entry.startswith(".old-")]
+        made = place(work, own, f"{home}/{number}")
         left(work, home, number)
         if not keeps:
             old += cleared(home, number)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(made.workspace, 0o700)
-        os.makedirs(made.record, 0o700, exist_ok=True)
-        linked(f"../{made.record.name}", home / f".{number}")
+        for directory in (made.workspace, made.record):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(directory, 0o700)
+        linked(f"../{own}.run", f"{home}/.{number}")
     for file, content in files.items():
-        written(made.record / file, content)
-    linked(f"../{made.log.name}", made.record / "log")
+        written(f"{made.record}/{file}", content, 0o700 if file == "script" else 0o600)
+    linked(f"../{own}.log", f"{made.record}/log")
     linked(f"{name}/{number}", made.link)
-    linked(f"../../{made.record.name}", made.workspace / ".cit")
+    linked(f"../../{own}.run", f"{made.workspace}/.cit")
     return made._replace(remove=tuple(old))
 
 
-def slot(work: Path, home: Path, number: int) -> Slot:
+def slot(work: str, home: str, number: int) -> Slot:
     """How a slot stands, by the record of its last job."""
     record = last_record(work, home, number)
     try:
-        if record is None:
-            return Slot(number, FREE, 0.0)
-        status = read_status(record)
-        changed = os.stat(record / "status" if status else record).st_mtime
+        status = read_status(record) if record else None
+        if status and status.ending:
+            end = status.ending
+            return Slot(number, FAILED if end.exit or end.signal or end.why else GOOD, float(end.ended))
+        changed = os.stat(record).st_mtime * clock.SECOND
     except FileNotFoundError:
         return Slot(number, FREE, 0.0)
-    if status is None:
-        return Slot(number, BUSY if time.time() - changed < YOUNG or is_held(record / "status") else FREE, changed)
-    if status.ending is None and is_held(record / "status"):
+    if is_running(record) or (status is None and time.time() * clock.SECOND - changed < YOUNG):
         return Slot(number, BUSY, changed)
-    end = status.ending
-    return Slot(number, GOOD if end and not (end.exit or end.signal or end.why) else FAILED, changed)
+    return Slot(number, FAILED if status else FREE, changed)
 
 
-def last_record(work: Path, home: Path, number: int) -> Path | None:
-    """The record of the job that has or had a slot; None where there is none."""
+def last_record(work: str, home: str, number: int) -> str:
+    """The record of the job that has or had a slot; empty where there is none."""
     try:
-        name = os.path.basename(os.readlink(home / f".{number}"))
+        name = os.path.basename(os.readlink(f"{home}/.{number}"))
     except OSError:
-        return None
-    return work / name if name.endswith(".run") else None
+        return ""
+    return f"{work}/{name}" if name.endswith(".run") else ""
 
 
-def left(work: Path, home: Path, number: int) -> None:
+def left(work: str, home: str, number: int) -> None:
     """Remove the link by which the job before led to this slot."""
-    record = last_record(work, home, number)
-    if record is not None:
-        link = work / record.name[: -len(".run")]
-        with contextlib.suppress(OSError):
-            if os.readlink(link) == f"{home.name}/{number}":
-                os.unlink(link)
+    link = last_record(work, home, number)[: -len(".run")]
+    with contextlib.suppress(OSError):
+        if os.readlink(link) == f"{os.path.basename(home)}/{number}":
+            os.unlink(link)
 
 
-def cleared(home: Path, number: int) -> list[str]:
+def cleared(home: str, number: int) -> list[str]:
     """Make way for a clean build: an empty directory stays, another one is moved aside. What is to be removed."""
-    workspace = home / str(number)
+    workspace = f"{home}/{number}"
     try:
         fd = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -161,12 +157,12 @@ def cleared(home: Path, number: int) -> list[str]:
     finally:
         if fd >= 0:
             os.close(fd)
-    aside = home / f".old-{number}-{time.time_ns()}"
+    aside = f"{home}/.old-{number}-{time.time_ns()}"
     os.rename(workspace, aside)
-    return [str(aside)]
+    return [aside]
 
 
-def linked(target: str, link: Path) -> None:
+def linked(target: str, link: str) -> None:
     """A symbolic link in place of whatever link or file was there; a directory in its place is moved aside."""
     try:
         os.symlink(target, link)
@@ -176,16 +172,16 @@ def linked(target: str, link: Path) -> None:
     try:
         os.unlink(link)
     except IsADirectoryError:
-        os.rename(link, link.with_name(f"{link.name}-{time.time_ns()}"))
+        os.rename(link, f"{link}-{time.time_ns()}")
     os.symlink(target, link)
 
 
-def written(path: Path, content: bytes) -> None:
+def written(path: str, content: bytes, mode: int = 0o600) -> None:
     """A file with this content, in place of whatever was there."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        write_all(fd, content, str(path))
+        write_all(fd, content, path)
     finally:
         os.close(fd)
