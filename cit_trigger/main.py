@@ -1,191 +1,202 @@
 """cit-trigger: a wish becomes a signed job.
 
-Reads: a command, a script, a repository, one job a line (--each); with --append documents to sign. Writes: job documents to stdout.
-Exits: 0; 2 usage; 65 does not fit a job; 66 no such queue or file; 77 the key does not sign (docs/messages.md).
-How: sections job, script, env, ... are written, then signed with the person's ssh key. Nothing else happens: no file, no queue.
-Pages: docs/stages/trigger.md, docs/format/job.md
+Reads: a command, a script, one job a line (--each), a git tree (--source), a repository (--repo), unsigned jobs (--sign).
+Writes: job documents to stdout, each as soon as it is made; what was sent of a git tree, and what not, to stderr.
+Exits: 0; 2 usage; 65 does not fit a job; 66 no such queue, file, tree or ref; 69 a repository that does not answer; 77 the key does not sign.
+How: sections job, script, env, source, ... are written, then signed with the person's ssh key. Nothing else happens: no file, no queue.
+Pages: docs/stages/trigger.md, docs/howto/push-a-git-tree.md, docs/format/job.md, docs/format/source.md
 """
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from .cit_format import body, clock, command, document, home, keys, names
-from .cit_format.errors import CONFIG, NOT_FOUND, USAGE, CitError
+from . import options, wish
+from .author import author, queue_for
+from .cit_format import clock, command, messages, names
+from .cit_format.errors import OK, USAGE, CitError
+from .wish import Form
 
-READS: dict[str, str] = {}
-WRITES = {"env": "1", "job": "1", "keep": "1", "script": "1", "signature": "1"}
+if TYPE_CHECKING:
+    from .author import Author
+    from .source import Gathered
 
-
-# --- decisions ------------------------------------------------------------------------------------------------------
-
-
-class Wish(NamedTuple):
-    """What one job is to be: its name, the keys of its job section, and its other sections as written."""
-
-    name: str
-    job: dict[str, object]
-    sections: tuple[bytes, ...]
-
-
-def command_script(words: list[str]) -> bytes:
-    """The script that runs a command: its words quoted for sh, so that none of them is read as anything else."""
-    return f"#!/bin/sh\nexec {shlex.join(words)}\n".encode()
-
-
-def job_name(wanted: str | None, words: list[str]) -> str:
-    """The job's name: as wanted, else made of the command's first word."""
-    if wanted is not None:
-        return wanted
-    plain = os.path.basename(words[0]).lower() if words else "job"
-    return ("".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in plain).lstrip("._-") or "job")[:64]
+READS = {"call": "1", "job": "1", "script": "1"}
+WRITES = {
+    "bundle": "1",
+    "change": "1",
+    "config": "1",
+    "env": "1",
+    "files": "1",
+    "job": "1",
+    "keep": "1",
+    "script": "1",
+    "signature": "1",
+    "source": "1",
+}
 
 
-def filled(words: list[str], line: str) -> list[str]:
-    """The words with `{}` replaced by the line, as GNU parallel has it; without any `{}` the line is one word more."""
-    if any("{}" in word for word in words):
-        return [word.replace("{}", line) for word in words]
-    return [*words, line]
+# --- what is asked for ----------------------------------------------------------------------------------------------
 
 
-def made(wish: Wish, who: dict[str, object], created: int, expires: int) -> document.Document:
-    """The unsigned job document of a wish."""
-    job = {**who, "created": body.Time(created), "expires": body.Time(expires), **wish.job}
-    return document.new(wish.name, document.section("job", "toml", body.toml(job)), *wish.sections)
+def check_wishes(words: list[str], script: str | None, each: str | None, sign: bool, stdin: list[str | None], after_dashes: bool) -> None:
+    """2 where the command line asks for two things at once, or for nothing."""
+    if words and not after_dashes and not sign:
+        raise CitError(USAGE, "a command without -- before it", f"cit-trigger [OPTIONS] -- {' '.join(words)[:60]}")
+    if sum(given == "-" for given in stdin) > 1:
+        raise CitError(USAGE, "stdin can be read by one option only", "name a file instead of -")
+    if script is not None and (words or each is not None):
+        raise CitError(USAGE, f"a script and {'a command' if words else '--each'}", "a job has one of them; a script has no arguments")
+    if sign and (script is not None or each is not None):
+        raise CitError(USAGE, "--sign and something to run", "--sign takes whole documents, from files or stdin")
+    if not sign and script is None and (words or each is None):
+        wish.check_command(words)
+
+
+def sources(source: str | None, no_source: bool, repo: str | None, ref: str | None, dirty: bool) -> Gathered | None:
+    """The git tree or repository that goes with the job; None where none was asked for."""
+    tree = None if no_source else source
+    if repo is not None and (tree is not None or dirty):
+        raise CitError(USAGE, f"--repo and {'--source' if tree is not None else '--dirty'}", "a job is built from one of them")
+    if ref is not None and repo is None:
+        raise CitError(USAGE, "--ref without --repo", "--repo URL --ref REF; of a tree that is here, HEAD is sent")
+    if dirty and tree is None:
+        raise CitError(USAGE, "--dirty without --source", "--dirty sends the changes of a git tree that is here")
+    if repo is not None:
+        from .repository import at_ref
+
+        return at_ref(repo, ref)
+    if tree is None:
+        return None
+    from .source import gathered
+
+    return gathered(tree, dirty)
+
+
+def scripts(words: list[str], name: str | None, script: str | None, each: str | None) -> Iterator[list[tuple[str, bytes]]]:
+    """Name and script of each job, in groups as their lines arrive."""
+    if script is not None:
+        yield [(wish.job_name(name, ["script" if script == "-" else script]), options.read(script, "--script"))]
+    elif each is None:
+        yield [(wish.job_name(name, words), wish.command_script(words))]
+    elif words:
+        made = wish.script_of(words)
+        fixed = None if "{}" in words[0] else wish.job_name(name, words)
+        for lines in wish.lines(each):
+            yield [(fixed or wish.job_name(name, [words[0].replace("{}", line)]), made(line)) for line in lines]
+    else:
+        for lines in wish.lines(each):
+            yield [(wish.job_name(name, line.split()[:1]), wish.line_script(line)) for line in lines if line.strip()]
+
+
+def sign_documents(files: list[str], author: Author, lifetime: int, dry: bool) -> int:
+    """Complete and sign documents that others wrote; one that cannot be does not stop the others."""
+    from .cit_format import inputs
+    from .cit_format.document import Document
+    from .sign import completed
+
+    def act(unsigned: Document) -> None:
+        raw = completed(unsigned, author.who, lifetime)
+        sys.stdout.buffer.write(raw if dry else wish.signed(raw, author.signer, author.person))
+        sys.stdout.buffer.flush()
+
+    return inputs.each_document(files, act)
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
 def main(
-    words: Optional[list[str]] = typer.Argument(None, metavar="[--] COMMAND...", help="What to run; {} stands for a line of --each"),
+    words: Optional[list[str]] = typer.Argument(None, metavar="[-- COMMAND...]", help="What to run; {} stands for a line of --each"),
+    script: Optional[str] = typer.Option(None, "--script", metavar="FILE|-", help="A script to run instead of a command"),
+    each: Optional[str] = typer.Option(None, "--each", metavar="FILE|-", help="One job a line; without a command the line is one"),
+    sign: bool = typer.Option(False, "--sign", help="Sign unsigned jobs, from files or stdin"),
+    source: Optional[str] = typer.Option(
+        None, "--source", metavar="[=DIR]", help="With the git tree around DIR (.): HEAD, and what its remote lacks"
+    ),
+    no_source: bool = typer.Option(False, "--no-source", help="Without a git tree"),
+    dirty: bool = typer.Option(False, "--dirty", help="With changes of the git tree that are not committed"),
+    repo: Optional[str] = typer.Option(None, "--repo", metavar="URL", help="With a repository that is elsewhere"),
+    ref: Optional[str] = typer.Option(None, "--ref", metavar="REF", help="Its branch, tag or commit; else its HEAD"),
+    files: Optional[list[str]] = typer.Option(None, "--files", metavar="PATH|FILE.tar|-", help="Files to lay into the workspace"),
+    config: Optional[list[str]] = typer.Option(None, "--config", metavar="NAME=VALUE|FILE", help="A setting of the build, or a file of such lines"),
+    export: Optional[list[str]] = typer.Option(None, "--export", metavar="NAME[=VALUE]", help="A variable of the job's environment"),
+    keep: Optional[list[str]] = typer.Option(None, "--keep", metavar="GLOB", help="Files of the workspace to keep"),
     name: Optional[str] = typer.Option(None, "-J", "--name", help="Name of the job; else the command's"),
-    script: Optional[str] = typer.Option(None, "--script", help="A file that is run, or - for stdin"),
-    each: Optional[str] = typer.Option(None, "--each", metavar="FILE|-", help="One job a line"),
-    queue: Optional[str] = typer.Option(None, "--queue", help="@NAME or a directory; else the first of `queues`, or @main"),
+    queue: Optional[str] = typer.Option(None, "--queue", help="@NAME or a directory; else the first of `queues` that is active, or @main"),
     time: Optional[str] = typer.Option(None, "-t", "--time", help="Time limit: 90s, 30m, 2h30m, 1-02:03:04"),
     cpus: Optional[int] = typer.Option(None, "-c", "--cpus", min=1, help="Processors"),
     mem: Optional[str] = typer.Option(None, "--mem", help="Memory: 512M, 4G"),
     tmp: Optional[str] = typer.Option(None, "--tmp", help="Disk space of the workspace: 10G"),
-    constraint: Optional[list[str]] = typer.Option(None, "-C", "--constraint", help="A tag that the builder must have"),
+    constraint: Optional[list[str]] = typer.Option(None, "-C", "--constraint", metavar="TAG", help="A tag that the builder must have"),
     builder: Optional[str] = typer.Option(None, "-w", "--builder", help="The only builder that may run it"),
     begin: Optional[str] = typer.Option(None, "-b", "--begin", help="Not before: a UTC time, or now+2h"),
     deadline: Optional[str] = typer.Option(None, "--deadline", help="Ended by then: a UTC time, or now+2h"),
     hold: bool = typer.Option(False, "-H", "--hold", help="Wait until it is released"),
     priority: Optional[int] = typer.Option(None, "--priority", min=names.LOWEST, max=names.HIGHEST, help="Greater is sooner"),
     attempts: Optional[int] = typer.Option(None, "--attempts", min=1, help="The most starts"),
-    retry_on: Optional[list[str]] = typer.Option(None, "--retry-on", help="fail, lost or 75"),
-    export: Optional[list[str]] = typer.Option(None, "--export", metavar="NAME[=VALUE]", help="A variable of the job's environment"),
-    keep: Optional[list[str]] = typer.Option(None, "--keep", metavar="GLOB", help="Files of the workspace to keep"),
-    parent: Optional[str] = typer.Option(None, "--parent", help="ID of the job that this one repeats or came from"),
-    expires: str = typer.Option("30d", "--expires", help="How long the job may be accepted"),
-    key: Optional[str] = typer.Option(None, "--key", help="The ssh key that signs; else your own"),
+    retry_on: Optional[list[str]] = typer.Option(None, "--retry-on", metavar="fail|lost|75", help="An end after which it is started again"),
+    start_within: Optional[str] = typer.Option(None, "--start-within", metavar="DURATION", help="Else the builder gives it back"),
+    workspace: Optional[str] = typer.Option(None, "--workspace", metavar="clean|incremental", help="Build upon the build before"),
+    builddir: Optional[str] = typer.Option(
+        None, "--builddir", metavar="DIR", help="Where in the workspace it starts; else where you are in the tree"
+    ),
+    same: Optional[str] = typer.Option(None, "--same", metavar="mine|anyone|no", help="One run may answer equal jobs; mine with --repo"),
+    latest: Optional[str] = typer.Option(None, "--latest", metavar="WORD", help="Of your jobs with this word only the newest is wanted"),
+    parent: Optional[str] = typer.Option(None, "--parent", metavar="ID", help="The job that this one repeats or came from"),
+    expires: str = typer.Option("30d", "--expires", metavar="DURATION", help="How long the job may be accepted"),
+    key: Optional[str] = typer.Option(None, "--key", metavar="FILE", help="The ssh key that signs; else your own"),
+    dry: bool = typer.Option(False, "-n", "--dry-run", help="Write the documents unsigned"),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
+    verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks"),
 ) -> int:
-    """Make a signed job of a command or script and write it to stdout."""
-    now = clock.now()
-    place = home.find_queue(queue)
-    signer = own_key(key)
-    who: dict[str, object] = {"submitter": home.person(), "key": signer.public.fingerprint, "queue": place.full_name}
-    job: dict[str, object] = {
+    """Make signed jobs and write them to stdout."""
+    messages.set_up("cit-trigger", quiet, verbose)
+    run, now = list(words or []), clock.now()
+    check_wishes(run, script, each, sign, [script, each, *(files or [])], run == options.after_dashes(sys.argv))
+    lifetime = options.lifetime(expires)
+    mine = author(queue_for(queue), key)
+    if sign:
+        return sign_documents(run, mine, lifetime, dry)
+    sent = sources(source, no_source, repo, ref, dirty)
+    for told in sent.told if sent else []:
+        messages.tell(*told._replace(hint=""), hint=told.hint)
+    asked = {
         "cpus": cpus,
-        "time": checked(time, clock.duration),
-        "mem": checked(mem, clock.size),
-        "tmp": checked(tmp, clock.size),
-        "constraint": constraint or None,
+        "time": time,
+        "mem": mem,
+        "tmp": tmp,
+        "constraint": constraint,
         "builder": builder,
-        "begin": moment(begin, now),
-        "deadline": moment(deadline, now),
-        "hold": hold or None,
-        "priority": priority or None,
+        "begin": begin,
+        "deadline": deadline,
+        "hold": hold,
+        "priority": priority,
         "attempts": attempts,
-        "retry-on": retry_on or None,
+        "retry-on": retry_on,
+        "start-within": start_within,
+        "same": None if same == "no" else same or ("mine" if repo is not None else None),
+        "latest": latest,
         "parent": parent,
+        "workspace": workspace,
+        "builddir": builddir or (sent.prefix if sent and sent.prefix != "." else None),
     }
-    sections = []
-    if export:
-        sections.append(document.section("env", "tsv", body.tsv(variable(item) for item in export)))
-    if keep:
-        sections.append(document.section("keep", "tsv", body.tsv([glob] for glob in keep)))
+    sections = [*(sent.written() if sent else []), *options.sections(export or [], config or [], keep or [], files or [])]
+    maker = wish.Maker(Form(mine.who, options.job_keys(asked, now), lifetime, b"".join(sections)))
     out = sys.stdout.buffer
-    for wish in wishes(list(words or []), name, script, each, job, sections):
-        unsigned = made(wish, who, now, now + clock.duration(expires))
-        out.write(home.signed(unsigned, signer, str(who["submitter"]), "cit-job").raw)
-    out.flush()
-    return 0
-
-
-def wishes(words: list[str], name: str | None, script: str | None, each: str | None, job: dict[str, object], sections: list[bytes]) -> Iterator[Wish]:
-    """The jobs that the command line asks for."""
-    if script is not None:
-        text = sys.stdin.buffer.read() if script == "-" else _read(script)
-        if words:
-            raise CitError(USAGE, "a command and a script", "a job has one of them")
-        yield Wish(job_name(name, [script if script != "-" else "script"]), job, (*sections, document.section("script", "sh", text)))
-    elif not words:
-        raise CitError(USAGE, "nothing to run", "cit-trigger -- COMMAND..., or --script FILE")
-    elif each is not None:
-        lines = sys.stdin if each == "-" else open(each)
-        with lines:
-            for line in lines:
-                run = filled(words, line.rstrip("\n"))
-                yield Wish(job_name(name, run), job, (*sections, document.section("script", "sh", command_script(run))))
-    else:
-        yield Wish(job_name(name, words), job, (*sections, document.section("script", "sh", command_script(words))))
-
-
-def own_key(wanted: str | None) -> keys.Signer:
-    """The key that signs: the wanted one, else the person's own; 78 where there is none."""
-    place = home.ensure()
-    configured = wanted or home.settings(place / "config.toml").get("key")
-    signer = keys.find_personal(place, str(configured) if configured else None)
-    if signer is None:
-        raise CitError(CONFIG, "no ssh key of your own", "make one: ssh-keygen -t ed25519, or name one with --key")
-    return signer
-
-
-def checked(text: str | None, grammar: object) -> str | None:
-    """The text, once its grammar has been seen to hold."""
-    if text is not None:
-        grammar(text)  # type: ignore[operator]
-    return text
-
-
-def moment(text: str | None, now: int) -> body.Time | None:
-    """A UTC time, or `now+DURATION`."""
-    if text is None:
-        return None
-    if text.startswith("now+"):
-        return body.Time(now + clock.duration(text[4:]))
-    try:
-        return body.Time(clock.parse(text))
-    except CitError as error:
-        raise CitError(USAGE, error.what, "write 2026-11-23T20:26:11Z, or now+2h") from None
-
-
-def variable(item: str) -> tuple[str, str]:
-    """NAME=VALUE as given, or NAME with its value here."""
-    name, given, value = item.partition("=")
-    if not given:
-        if name not in os.environ:
-            raise CitError(USAGE, f"{name} is not set here", f"say its value: --export {name}=VALUE")
-        value = os.environ[name]
-    return name, value
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        raise CitError(NOT_FOUND, f"no file {path}", "--script names a file that is here") from None
+    for group in scripts(run, name, script, each):
+        for named, text in group:
+            unsigned = maker.unsigned(named, text)
+            out.write(unsigned if dry else wish.signed(unsigned, mine.signer, mine.person))
+        out.flush()
+    return OK
 
 
 def run() -> None:
     """The program cit-trigger."""
+    sys.argv[1:] = options.spelt_out(sys.argv[1:])
     command.start("cit-trigger", main, lambda: command.speaks(READS, WRITES))

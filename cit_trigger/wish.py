@@ -1,0 +1,131 @@
+"""What people want run, as jobs: a command, a script, one job a line; the document of each, signed.
+
+Pages: docs/stages/trigger.md, docs/format/script-call.md
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from .cit_format import body, clock, document, grammar
+from .cit_format.errors import DATA, NOT_FOUND, USAGE, CitError
+
+if TYPE_CHECKING:
+    from .cit_format.keys import Signer
+
+SECTION_LIMIT = 16 << 20  # bytes of a section as written: what readers take
+LINE_LIMIT = 1 << 20  # bytes of a line of --each
+PIECE = 1 << 16
+
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+
+# --- names and scripts ----------------------------------------------------------------------------------------------
+
+
+def job_name(wanted: str | None, words: list[str]) -> str:
+    """The job's name: as wanted, else made of the command's first word; 2 where the wanted one is none."""
+    plain = "".join(letter if letter in _SAFE else "-" for letter in os.path.basename((wanted or " ".join(words[:1])).rstrip("/")).lower())
+    made = plain.lstrip("._-")[:64] or "job"
+    if wanted is not None and not grammar.NAME.fullmatch(wanted):
+        raise CitError(USAGE, f"{wanted[:80]!r} is no name of a job", f"1 to 64 of a-z 0-9 . _ -, a letter or digit first: --name {made}")
+    return wanted or made
+
+
+def script_of(words: list[str]) -> Callable[[str], bytes]:
+    """A function that makes the script of a command for a line: `{}` in a word is the line, as GNU parallel has it.
+
+    Without any `{}` the line is one word more; None of a word is ever read by the shell as anything but itself.
+    """
+    if any("{}" in word for word in words):
+        return lambda line: command_script([word.replace("{}", line) for word in words])
+    fixed = shlex.join(words)
+    return lambda line: _becoming(f"{fixed} {shlex.quote(line)}")
+
+
+def command_script(words: list[str]) -> bytes:
+    """The script that becomes a command: its words quoted for sh. 65 where one holds a NUL, which no process can be given."""
+    return _becoming(shlex.join(words))
+
+
+def _becoming(quoted: str) -> bytes:
+    if "\0" in quoted:
+        raise CitError(DATA, "a NUL byte in a word of the command", "words of a command cannot hold it; put it into a file")
+    return os.fsencode(f"#!/bin/sh\nexec {quoted}\n")
+
+
+def line_script(line: str) -> bytes:
+    """The script of a line of --each that is a command line itself."""
+    return os.fsencode(f"#!/bin/sh\n{line}\n")
+
+
+def check_command(words: list[str]) -> None:
+    """2 where the first word cannot be a program."""
+    if not words or not words[0]:
+        raise CitError(USAGE, "nothing to run", "cit-trigger -- COMMAND..., --script FILE, or --sign FILE")
+    if words[0].startswith("-"):
+        raise CitError(USAGE, f"{words[0]!r} is no command", "options stand before --, the command after it")
+
+
+def lines(source: str) -> Iterator[list[str]]:
+    """The lines of a file, or of stdin for `-`, as they arrive: each group as soon as it is there."""
+    try:
+        fd = 0 if source == "-" else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise CitError(NOT_FOUND, f"no file {source}", "--each names a file that is here, or - for stdin") from None
+    rest = b""
+    while piece := os.read(fd, PIECE):
+        whole, newline, rest = (rest + piece).rpartition(b"\n")
+        if len(rest) > LINE_LIMIT:
+            raise CitError(DATA, f"{source}: a line over 1 MiB", "--each takes one job a line")
+        if newline:
+            yield [os.fsdecode(line) for line in whole.split(b"\n")]
+    if rest:
+        yield [os.fsdecode(rest)]
+
+
+# --- documents ------------------------------------------------------------------------------------------------------
+
+
+class Form(NamedTuple):
+    """What the jobs of one run have in common: who asks whom, the other keys of `job`, how long each is good, more sections."""
+
+    who: Mapping[str, object]
+    keys: Mapping[str, object]
+    lifetime: int  # microseconds
+    sections: bytes
+
+
+class Maker:
+    """Makes the documents of one form."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self.second = -1
+        self.head = b""
+
+    def unsigned(self, name: str, script: bytes) -> bytes:
+        """A job that runs this script, made now."""
+        now = clock.now()
+        if now // clock.SECOND != self.second:
+            self.second = now // clock.SECOND
+            times = {"created": body.Time(now), "expires": body.Time(now + self.form.lifetime)}
+            self.head = document.section("job", "toml", body.toml({**self.form.who, **times, **self.form.keys}))
+        part = document.section("script", "sh", script)
+        fits(part, "the script")
+        return b"@cit 1 %s %s\n%s%s%s" % (clock.new_id(now).encode(), name.encode(), self.head, part, self.form.sections)
+
+
+def fits(section: bytes, what: str, hint: str = "") -> None:
+    """65 where a section is longer than readers take."""
+    if len(section) > SECTION_LIMIT:
+        size = clock.size_text(len(section))
+        raise CitError(DATA, f"{what} is {size} as a section, a section holds {SECTION_LIMIT >> 20}M", hint or "have the job fetch large data itself")
+
+
+def signed(unsigned: bytes, signer: Signer, by: str) -> bytes:
+    """The document with its author's signature over all of it."""
+    return unsigned + document.section("signature", "sshsig", signer.sign(unsigned, "cit-job"), by=by, ns="cit-job")
