@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import body, clock, names
+from . import body, clock, messages, names
 from .errors import IO, CitError
 
 GROUP = 64  # from so many files on, one syncfs serves all
@@ -274,16 +274,21 @@ def _in_front(beside: Path) -> Path:
 
 
 def give_back(path: Path, spool: Path, as_name: str | None = None) -> None:
-    """Return a claimed document to its spool; where one of its name is there already, the longer copy stays."""
+    """Return a claimed document to its spool. Where its name is taken, the longer copy stays; two that differ are both kept."""
     target = spool / (as_name or path.name)
     with contextlib.suppress(FileNotFoundError):
         try:
             rename_new(path, target)
         except FileExistsError:
-            if path.stat().st_size > target.stat().st_size:
+            mine, other = path.read_bytes(), target.read_bytes()
+            if other.startswith(mine):
+                os.unlink(path)
+            elif mine.startswith(other):
                 os.rename(path, target)
             else:
-                os.unlink(path)
+                aside = target.with_name(f"{target.name}.fork-{clock.iso_ms(clock.now())}")
+                os.rename(path, aside)
+                messages.tell("error", "two copies of a document differ", target.name, f"both are kept: {target} and {aside.name}")
 
 
 def recover(spool: Path) -> int:

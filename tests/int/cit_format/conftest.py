@@ -10,6 +10,7 @@ import pytest
 
 from tests.int.cit_format.jobs import Yard
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 KINDS = {
     "ed25519": ["-t", "ed25519"],
     "ecdsa-256": ["-t", "ecdsa", "-b", "256"],
@@ -43,6 +44,12 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(autouse=True)
+def from_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m cit_format` is this checkout's, wherever the tests are started."""
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
 
 
 @pytest.fixture(scope="session")

@@ -209,10 +209,35 @@ def test_two_recoveries_at_once_do_what_one_does(tmp_path: Path) -> None:
     assert len(listing(waiting)) == 50
 
 
-@pytest.mark.parametrize("claimed, waiting_has, stays", [(b"abc", b"ab", b"abc"), (b"ab", b"abc", b"abc")])
+@pytest.mark.parametrize("claimed, waiting_has, stays", [(b"abc", b"ab", b"abc"), (b"ab", b"abc", b"abc"), (b"abc", b"abc", b"abc")])
 def test_of_two_copies_of_one_name_the_longer_stays(tmp_path: Path, claimed: bytes, waiting_has: bytes, stays: bytes) -> None:
     (tmp_path / "claim").mkdir()
     (tmp_path / "claim/a.cit").write_bytes(claimed)
     (tmp_path / "a.cit").write_bytes(waiting_has)
     spool.give_back(tmp_path / "claim/a.cit", tmp_path)
-    assert (tmp_path / "a.cit").read_bytes() == stays and not (tmp_path / "claim/a.cit").exists()
+    assert (tmp_path / "a.cit").read_bytes() == stays and os.listdir(tmp_path / "claim") == []
+
+
+def test_two_copies_that_differ_are_both_kept_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "claim").mkdir()
+    (tmp_path / "claim/a.cit").write_bytes(b"abcd")
+    (tmp_path / "a.cit").write_bytes(b"abx")
+    spool.give_back(tmp_path / "claim/a.cit", tmp_path)
+    assert (tmp_path / "a.cit").read_bytes() == b"abx" and listing(tmp_path) == ["a.cit"]
+    assert [path.read_bytes() for path in tmp_path.glob("a.cit.fork-*")] == [b"abcd"]
+    assert "a.cit: error: two copies of a document differ" in capsys.readouterr().err
+
+
+def test_an_error_among_decided_moves_leaves_them_to_the_next_pass(tmp_path: Path) -> None:
+    """A name in `assigned` is taken by what is no copy; what was decided before and after it is still done."""
+    waiting, assigned = filled(tmp_path, 3), tmp_path / "assigned"
+    (assigned / "001.cit").write_bytes(b"something else")
+    with pytest.raises(FileExistsError), Claim(waiting) as claim:
+        for name in listing(waiting):
+            raw = claim.take(name)
+            assert raw is not None
+            claim.move(name, assigned, grown=raw + EVENT)
+        claim.settle()
+    assert listing(waiting) == [], "nothing that grew goes back"
+    assert recover(waiting) == 2
+    assert listing(assigned) == ["000.cit", "001.cit", "002.cit"] and len(list(assigned.glob("001.cit.fork-*"))) == 1

@@ -21,7 +21,7 @@ def run(*words: object, stdin: bytes = b"", cwd: Path | None = None, **more: str
     """cit-format with a clock, and a home that is not there."""
     environment = {**os.environ, "CIT_NOW": clock.iso(NOW), "CIT_HOST": "sun", "CIT_HOME": "/nonexistent", **more}
     command = [sys.executable, "-m", "cit_format", *map(str, words)]
-    return subprocess.run(command, input=stdin, capture_output=True, cwd=cwd, env={**environment, "PYTHONPATH": os.getcwd()})
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=cwd, env=environment)
 
 
 def said(done: subprocess.CompletedProcess[bytes]) -> list[str]:
