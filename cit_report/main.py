@@ -31,7 +31,17 @@ READS = {
     "ticket": "1",
 }
 WRITES: dict[str, str] = {}
-WORDS = {"ls": "board", "show": "show", "why": "why", "log": "log", "wait": "wait", "trace": "trace", "builders": "builders", "queues": "queues"}
+WORDS = {
+    "ls": "board",
+    "show": "show",
+    "why": "why",
+    "log": "log",
+    "wait": "wait",
+    "trace": "trace",
+    "builders": "builders",
+    "queues": "queues",
+    "fsck": "fsck",
+}
 KEYS = (
     "id",
     "name",

@@ -108,6 +108,14 @@ def refused(there: Home, having: str = "") -> Iterator[Copy]:
         yield from copies(f"{queue}/refused", "refused", str(queue), having)
 
 
+def everything(there: Home) -> Iterator[Copy]:
+    """Every copy there is: on its way in the order of life, then what has ended, then what was refused."""
+    yield from active(there)
+    for day in days(there):
+        yield from done(there, day)
+    yield from refused(there)
+
+
 def copies_of(job: str, there: Home) -> list[Copy]:
     """Every copy of a job, `ID` or `ID_TASK`; an ID alone means its tasks too."""
     identity, _, task = job.partition("_")
