@@ -1,0 +1,133 @@
+"""A home of its own in which nothing starts by itself: real queue, real account, real keys; stages are run as cron would."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cit_schedule.cit_format import body, clock, document, home, names, reader
+from cit_schedule.cit_format.document import Document
+
+ROOT = Path(__file__).resolve().parents[3]
+SCHEDULE = "cit-schedule -q --from waiting --to assigned"
+DELIVER = "cit-deliver -q --from assigned --to sent"
+TICK = (SCHEDULE, DELIVER, "cit-run -q --from inbox --to finished", "cit-deliver -q --from finished")
+STATES = ("waiting", "held", "assigned", "sent", "done", "refused")
+
+
+class Machine:
+    """One machine: its home, its queue `main`, its build account."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.environment = {"HOME": str(place), "PATH": f"{ROOT}/bin:{os.environ['PATH']}", "LANG": "C.UTF-8"}
+        self.sh("cit-trigger -- true > /dev/null 2>&1")
+        self.account = home.Account(place / ".cit")
+        self.set("queue.toml", 'on-arrival = ""')
+        with open(place / ".cit/config.toml", "a") as stream:
+            stream.write('on-arrival = ""\non-end = ""\n')
+
+    @property
+    def queue(self) -> home.Queue:
+        """The queue, its settings read anew."""
+        return home.Queue(self.place / ".cit/queues/main")
+
+    def set(self, file: str, line: str) -> None:
+        """One line more in a file of the queue."""
+        with open(self.queue / file, "a") as stream:
+            stream.write(line + "\n")
+
+    def sh(self, line: str, stdin: bytes = b"", later: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a line of sh as the user; `later`: with a clock that is so many microseconds ahead."""
+        environment = {**self.environment, **({"CIT_NOW": clock.iso(clock.now() + later)} if later else {}), **more}
+        done = subprocess.run(["sh", "-c", line], input=stdin, env=environment, capture_output=True, timeout=60)
+        return subprocess.CompletedProcess(line, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def push(self, options: str = "", command: str = "true", count: int = 1) -> list[str]:
+        """Queue jobs; their IDs, in order."""
+        done = self.sh(f"seq {count} | cit-trigger {options} --each - -- sh -c '{command}' | cit-queue -q --to @main")
+        found = re.findall(r"^@cit 1 (\S+)", done.stdout, re.M)
+        assert done.returncode == 0 and len(found) == count, done.stderr
+        return found
+
+    def schedule(self, later: int = 0) -> subprocess.CompletedProcess[str]:
+        return self.sh(SCHEDULE, later=later)
+
+    def deliver(self, later: int = 0) -> subprocess.CompletedProcess[str]:
+        return self.sh(DELIVER, later=later)
+
+    def tick(self, rounds: int = 1) -> None:
+        """What cron would do."""
+        for _ in range(rounds):
+            for line in TICK:
+                assert self.sh(line).stderr == "", line
+
+    def where(self, identity: str) -> list[str]:
+        """`STATE/FILE NAME` of each copy in the queue, without KEY; claims included."""
+        found = []
+        for state in STATES:
+            for path in (self.queue / state).rglob("*.cit"):
+                parts = names.parse(path.name)
+                if parts and parts.id == identity and ".tmp" not in path.parts:
+                    claimed = "CLAIMED " if ".claim" in path.parts else ""
+                    found.append(f"{claimed}{state}/{parts._replace(key='')}")
+        return found
+
+    def states(self, identity: str) -> list[str]:
+        """The states of the queue in which a job lies."""
+        return [each.partition("/")[0] for each in self.where(identity)]
+
+    def file(self, identity: str, state: str) -> Path:
+        """The path of a job's only document in a state."""
+        (path,) = [path for path in (self.queue / state).rglob(f"*{identity}*.cit") if ".tmp" not in path.parts]
+        return path
+
+    def document(self, identity: str, state: str) -> Document:
+        return reader.parse(self.file(identity, state).read_bytes())
+
+    def log(self, word: str) -> list[list[str]]:
+        """The lines of the queue's log with this word."""
+        rows = [row for path in sorted((self.queue / "log").glob("*.tsv")) for row in body.rows(path.read_bytes())]
+        return [row for row in rows if row[3] == word]
+
+    def builder(self, name: str, **changes: Any) -> Document:
+        """A builder of the queue, signed by the account, whose door and key are the account's; with `changes`."""
+        said = {
+            "name": name,
+            "account": "cit@sun",
+            "host": name,
+            "key": self.account.signer.public.fingerprint,
+            "door": str(self.account.path),
+            "slots": 2,
+            "ahead": 0,
+            "cpus": 4,
+            "mem": "8G",
+            "tmp": "100G",
+            "state": "up",
+            "created": body.Time(clock.now()),
+        }
+        table = {key.replace("_", "-"): value for key, value in {**said, **changes}.items() if value is not None}
+        described = home.signed(
+            document.new(name, document.section("builder", "toml", body.toml(table))), self.account.signer, self.account.identity, "cit-builder"
+        )
+        (self.queue / "builders" / f"{described.id}-{name}.cit").write_bytes(described.raw)
+        return described
+
+    def only(self, name: str, **changes: Any) -> Document:
+        """The same, as the queue's only builder."""
+        for path in (self.queue / "builders").glob("*.cit"):
+            path.unlink()
+        return self.builder(name, **changes)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with tempfile.TemporaryDirectory(prefix="cit-", ignore_cleanup_errors=True) as place:
+        yield Machine(Path(place))
