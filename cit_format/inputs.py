@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Optional
 
+import typer
+
 from . import frame, messages
 from .document import Document
 from .errors import NOT_FOUND, OK, CitError, worst
@@ -14,6 +16,7 @@ from .reader import Faulty, documents
 
 Read = Callable[[int], bytes]
 Files = Optional[list[str]]
+FILES = typer.Argument(None, metavar="[FILE]...", help="cit files; stdin without any, or for -")
 
 
 @contextmanager

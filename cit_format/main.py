@@ -14,14 +14,14 @@ from typing import Optional
 
 import typer
 
-from . import body, command, listing, messages
+from . import command, listing, messages, writing
 from .document import Document
 from .errors import NOT_FOUND, OK, USAGE, CitError, worst
-from .inputs import Files, Read, each_document, each_file
+from .inputs import FILES, Files, Read, each_document, each_file
+from .output import table, write
 from .reader import Faulty
 
 NAME = "cit-format"
-FILES = typer.Argument(None, metavar="[FILE]...", help="cit files; stdin without any, or for -")
 QUIET = typer.Option(False, "-q", "--quiet", help="Errors only")
 VERBOSE = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks")
 
@@ -74,7 +74,7 @@ def get(
         one = found[number - 1]
         if header:
             sys.stdout.buffer.write(document.raw[one.start :].split(b"\n", 1)[0] + b"\n")
-        return _write(one.body())
+        return write(one.body())
 
     return each_document(files, taken)
 
@@ -88,49 +88,7 @@ def upto_(
     """Cut back to what a stage read, to run it again."""
     from . import upto
 
-    return each_document(files, lambda document: _write(upto.upto(document, stage, attempt)))
-
-
-@app.command("add")
-def add(
-    section: str = typer.Argument(..., metavar="SECTION", help="Name of the section"),
-    form: str = typer.Argument(..., metavar="FORMAT", help="tsv, toml, xml, json, yaml, tar, sh, text, ..."),
-    given: Optional[list[str]] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Attributes"),
-    content: Optional[Path] = typer.Option(None, "--file", metavar="BODY", help="The body; stdin without it"),
-    target: Optional[Path] = typer.Option(None, "--to", metavar="DOCUMENT", help="Append to this file, under its lock"),
-) -> int:
-    """Append a section to a file, or to each document of stdin."""
-    from . import append
-
-    if content is None and target is None:
-        raise CitError(USAGE, "stdin cannot be both body and documents", "--to DOCUMENT takes the body from stdin; --file BODY reads documents there")
-    piece = append.added(section, form, content.read_bytes() if content else sys.stdin.buffer.read(), list(given or []))
-    if target is not None:
-        append.append(target, lambda document: append.allowed(document, section, piece))
-        return OK
-    return each_document(None, lambda document: _write(document.raw, append.allowed(document, section, piece)))
-
-
-@app.command("sign")
-def sign_(
-    files: Files = typer.Argument(None, metavar="[FILE]...", help="Files of one document each, signed in place; without any stdin to stdout"),
-    key: Optional[str] = typer.Option(None, "--key", metavar="FILE", help="Private key, or .pub of one in ssh-agent; your own without it"),
-    namespace: Optional[str] = typer.Option(None, "--ns", metavar="NAMESPACE", help="cit-job, cit-queue, ...; what a new document needs without it"),
-    by: Optional[str] = typer.Option(None, "--by", metavar="WHO", help="user@host; the document's submitter, or you, without it"),
-) -> int:
-    """Close documents with a signature."""
-    from . import append, sign
-
-    signer = sign.signer(key)
-    if not files:
-        return each_document(None, lambda document: _write(document.raw, sign.signature(document, signer, namespace, by)))
-    status = OK
-    for name in files:
-        try:
-            append.append(Path(name), lambda document: sign.signature(document, signer, namespace, by))
-        except CitError as error:
-            status = worst(status, messages.complain(error, name))
-    return status
+    return each_document(files, lambda document: write(upto.upto(document, stage, attempt)))
 
 
 @app.command("verify")
@@ -157,55 +115,8 @@ def verify(
         return status
 
     status = each_document(files, verified)
-    _table(sign.HEADER, rows)
+    table(sign.HEADER, rows)
     return status
-
-
-@app.command("fmt")
-def fmt_(files: Files = FILES) -> int:
-    """Bring what was typed by hand into the one form."""
-    from . import fmt
-    from .reader import LIMITS
-
-    def formatted(place: str, read: Read) -> int:
-        status = OK
-        for typed in fmt.documents(b"".join(iter(lambda: read(LIMITS.section), b""))):
-            try:
-                _write(fmt.formatted(typed))
-            except CitError as error:
-                status = worst(status, messages.complain(error, place))
-        return status
-
-    return each_file(files, formatted)
-
-
-@app.command("frame")
-def frame_(files: Files = FILES) -> int:
-    """Frame a stream, so that a cut is never an end."""
-    from . import frame
-    from .reader import documents
-
-    whole: list[bytes] = []
-
-    def kept(_place: str, read: Read) -> int:
-        for item in documents(read):
-            if isinstance(item, Faulty):
-                raise item.error
-            whole.append(item.raw)
-        return OK
-
-    return each_file(files, kept) or _write(frame.framed(b"".join(whole), len(whole)))
-
-
-@app.command("unframe")
-def unframe(strict: bool = typer.Option(False, "--strict", help="65 where there is no frame")) -> int:
-    """The stream within a frame, once all of it is there."""
-    import os
-
-    from . import frame
-
-    read = frame.unframed(lambda size: os.read(0, size), strict=strict)
-    return _write(*iter(lambda: read(1 << 20), b""))
 
 
 @app.command("through", context_settings={"ignore_unknown_options": True})
@@ -245,11 +156,11 @@ def config_(
 
     place = home.find_queue(queue).path / "queue.toml" if queue else file or home.ensure() / "config.toml"
     if not words:
-        _table(["key", "value", "default", "why"], [list(setting.row) for setting in configure.settings(place)])
+        table(["key", "value", "default", "why"], [list(setting.row) for setting in configure.settings(place)])
     elif unset or words[1:]:
         configure.change(place, words[0], None if unset else words[1:])
     else:
-        _write(configure.text(place, words[0]).encode() + b"\n")
+        write(configure.text(place, words[0]).encode() + b"\n")
     return OK
 
 
@@ -264,21 +175,8 @@ def init(queues: Optional[list[str]] = typer.Argument(None, metavar="[QUEUE]..."
     return OK
 
 
-def _table(header: list[str], rows: list[list[str]]) -> None:
-    """TSV in a pipe; on a terminal columns below a header."""
-    if sys.stdout.isatty() and rows:
-        shown = [header, *([messages.clean(field) for field in row] for row in rows)]
-        widths = [max(map(len, column)) for column in zip(*shown)]
-        _write(*("  ".join(map(str.ljust, row, widths)).rstrip().encode() + b"\n" for row in shown))
-    else:
-        _write(body.tsv(rows))
-
-
-def _write(*pieces: bytes) -> int:
-    for piece in pieces:
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
-    return OK
+for act in (writing.add, writing.sign, writing.fmt, writing.frame, writing.unframe):
+    app.command(act.__name__)(act)
 
 
 def run() -> None:
