@@ -104,10 +104,11 @@ class Machine:
                 found.append(Point(call, counts[call]))
         return found
 
-    def killed_at(self, line: str, point: Point) -> subprocess.CompletedProcess[str]:
-        """Run `line`, killed before this call."""
+    def killed_at(self, line: str, point: Point, children: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run `line`, killed before this call; with `children` whichever of its processes comes to it."""
         inject = f"-e trace={point.call} -e inject={point.call}:signal=KILL:when={point.number}"
-        return self.sh(f"strace -f -qq -o /dev/null {inject} sh -c 'exec {line}'", check=False)
+        follow = "-f" if children else ""
+        return self.sh(f"strace {follow} -qq -o /dev/null {inject} sh -c 'exec {line}'", check=False)
 
     def copies(self) -> list[tuple[str, Path]]:
         """Where the job lies: state and path, claims and account included; `.tmp` is no state."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sweep import TICK, Machine
+from sweep import TICK, Machine, Point
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
 
@@ -51,6 +51,23 @@ def test_is_each_job_done_once_after_a_kill_anywhere(machine: Machine, stage: st
         assert machine.marks() == 1, (point, machine.marks())
         assert machine.result() == "COMPLETED", point
         assert not machine.left_over(), (point, machine.left_over())
+
+
+def test_does_a_job_start_once_when_its_shim_is_killed(machine: Machine) -> None:
+    """Whoever dies, cit-run, the shim or the job's own shell: the job ran at most once and has one end, that says what is known."""
+    machine.sh(f"{PUSH} > /dev/null")
+    for line in TICK[: BEFORE["run"]]:
+        machine.sh(line)
+    machine.keep()
+    points = [Point(call, number) for call in ("write", "rename", "openat", "fsync") for number in range(1, 7)]
+    for point in points:
+        machine.restore()
+        machine.killed_at(TICK[BEFORE["run"]], point, children=True)
+        machine.tick()
+        assert machine.queue_copies() == ["done"], (point, machine.copies())
+        assert machine.marks() <= 1, (point, machine.marks())
+        assert machine.result() in ("COMPLETED", "FAILED", "NODE_FAIL"), point
+        assert machine.result() != "COMPLETED" or machine.marks() == 1, point
 
 
 def test_is_a_push_lossless_when_the_queue_is_killed_anywhere(machine: Machine) -> None:
