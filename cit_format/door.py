@@ -142,7 +142,7 @@ def _answer(job: Document, end: str | CitError, known: Ending | None) -> Documen
     return ticket.ticket(job.id, job.name, job.raw, end, task=known.given.task, attempt=known.given.attempt)
 
 
-def ending(queue: home.Queue, job: Document, handed_out: dict[str, str], now: int) -> Ending:
+def ending(queue: home.Queue, job: Document, sent: dict[str, str], now: int) -> Ending:
     """What a job that comes home is here; 65 or 77 where it is none that this queue handed out to whoever signed its end."""
     speech, result = trust.completed(job, queue.signers, now)
     given = trust.assignment(job)
@@ -150,7 +150,7 @@ def ending(queue: home.Queue, job: Document, handed_out: dict[str, str], now: in
         raise CitError(DENIED, "no assignment", "a result goes to the queue that assigned the job", job.label)
     copy = copy_name(job, given)
     path = f"{queue.path}/done/{clock.id_day(job.id)}/{copy}.cit"
-    key = handed_out.get(f"{copy}.cit", "")
+    key = sent.get(f"{copy}.cit", "")
     ours, lost = _read(f"{queue.path}/assigned/{key}", f"{queue.path}/sent/{key}") if key else None, b""
     if ours is None:
         there = _read(path)
@@ -158,11 +158,8 @@ def ending(queue: home.Queue, job: Document, handed_out: dict[str, str], now: in
             if _is_claimed(queue, copy):
                 raise CitError(LATER, "its copy is just being moved", "it is tried again", job.label)
             raise CitError(DENIED, "this queue sent no such job", "a result goes to the queue that assigned the job", job.label)
-        ours = given_up(there)
-        if ours and job.raw.startswith(ours) and not there.startswith(job.raw):
-            lost = there
-        else:
-            ours = there[: len(job.raw)]
+        ours, is_given_up = handed_out_part(there)
+        lost = there if is_given_up else b""
     if not job.raw.startswith(ours):
         raise CitError(DATA, "the result does not begin with what was sent", "a document only grows; both copies are kept, apart", job.label)
     # The assignment must be in the queue's own bytes: one that the builder added names whom it likes.
@@ -172,16 +169,15 @@ def ending(queue: home.Queue, job: Document, handed_out: dict[str, str], now: in
     return Ending(copy, path, given, state, key, lost)
 
 
-def given_up(there: bytes) -> bytes:
-    """What the queue had handed out, of a document whose end it wrote itself as none came; empty where that is not so."""
+def handed_out_part(there: bytes) -> tuple[bytes, bool]:
+    """The queue's own bytes of a document in `done`, as it was handed out; and whether the queue wrote its end too, as none came."""
     document = reader.parse(there)
-    signatures = list(document.all("signature"))
     last = max((section.number for section in document.all("assignment")), default=0)
-    closing = next((signature for signature in signatures if signature.number > last), None)
-    ended = any(section.kind == "result" and closing and section.number > closing.number for section in document.sections)
-    if not last or not closing or not ended or signatures[-1].attributes.get("ns") != "cit-queue":
-        return b""
-    return there[: closing.end]
+    signatures = [section for section in document.all("signature") if section.number > last]
+    if not last or not signatures:
+        return there, False
+    ended = any(section.kind == "result" and section.number > last for section in document.sections)
+    return there[: signatures[0].end], ended and signatures[-1].attributes.get("ns") == "cit-queue"
 
 
 def _is_claimed(queue: home.Queue, copy: str) -> bool:

@@ -23,7 +23,7 @@ from .cit_format.errors import DATA, CitError
 from .cit_format.reader import Faulty
 
 LIMIT = 256 << 20  # bytes of a dropped file
-SETTLED = 10  # seconds without a change, after which a file is taken for whole
+SETTLED = 5  # seconds without a change, after which a file is taken for whole
 
 
 class Dropped(NamedTuple):

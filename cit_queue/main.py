@@ -110,7 +110,8 @@ def outboxed(act: str, write: Callable[[Document], bytes]) -> int:
     """--outbox: list what is there, send what is kept, or send again what was sent before too."""
     intake = Intake(Places(ANY))
     if act == "list":
-        return answered(intake.outbox.listed(), write) and OK
+        answered(intake.outbox.listed(), write)
+        return OK
     if act == "resend":
         intake.outbox.again()
     status = answered(intake.outbox.send(intake.places), write)
@@ -119,10 +120,10 @@ def outboxed(act: str, write: Callable[[Document], bytes]) -> int:
     return status
 
 
-def mended(queue: home.Queue, write: Callable[[Document], bytes]) -> int:
-    """--recover: what killed processes left is finished, the drop box and the outbox are looked after."""
+def mended(queue: home.Queue) -> int:
+    """--recover: what killed processes left is finished, the drop box and the outbox are looked after. Silent, as cron runs it."""
     mend.whole(queue)
-    status = dropped(queue, write)
+    status = dropped(queue, lambda ticket: b"")
     Intake(Places(ANY)).send()
     return status
 
@@ -169,7 +170,7 @@ def main(
             raise CitError(USAGE, f"--outbox {outbox}", "it is list, send or resend")
         return outboxed(outbox, write)
     if recover:
-        return mended(home.find_queue(to or queue), write)
+        return mended(home.find_queue(to or queue))
     if incoming:
         return dropped(home.find_queue(to or queue), write)
     if to is None:
