@@ -166,3 +166,17 @@ def test_two_pushes_at_once_send_the_outbox_once(house: House) -> None:
     for process in running:
         assert process.stdout and states(process.stdout.read()) == ["accepted"] and process.wait(60) == 0
     assert len(house.lying("waiting")) == 33 and kept(house) == [] and len(kept(house, "outbox/sent")) == 30
+
+
+def test_the_verb_lists_sends_and_says_what_it_takes(house: House) -> None:
+    def verb(*words: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([str(ROOT / "bin" / "cit"), "outbox", *words], env=house.environment, capture_output=True, check=False)
+
+    house.set("active", False)
+    job = house.job("kept")
+    house.push(job)
+    assert verb("--tsv").stdout.decode().split() == verb("list", "--tsv").stdout.decode().split() == [job.id, "kept", "kept"]
+    assert verb("send").returncode == 75
+    house.set("active", True)
+    assert states(verb("send").stdout) == ["accepted"] and states(verb("resend").stdout) == ["duplicate"]
+    assert verb("eat").returncode == 2 and verb("--help").stdout.startswith(b"cit-outbox: what was kept")
