@@ -80,7 +80,7 @@ class Pass:
 
     def patience(self) -> float:
         """Seconds until the next thing that nobody tells us of."""
-        waits = [self.arrivals.pause]
+        waits = [0.0 if self.wanted() else self.arrivals.pause]
         if self.ends:
             waits.append(LINGER - self.lingered)
         if self.tells:

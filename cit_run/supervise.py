@@ -29,6 +29,7 @@ LARGE = 4 << 20  # bytes of a log from which on the steps after a job are worth 
 
 def serve() -> None:
     """Run orders until the socket is closed."""
+    os.set_inheritable(SOCKET, False)  # no job may speak for us
     os.umask(0o022)
     listen()
     while True:
@@ -115,6 +116,7 @@ def run(job: Job, status: int) -> tuple[str, bool]:
             break
     if not watch.why:
         watch.begin()
+        made(job.directory)
         started = time.monotonic()
         exit_status, number, figures = watch.step(job.program, job.directory, note_pid=True)
     wall = int((time.monotonic() - started) * 1000)
@@ -126,6 +128,14 @@ def run(job: Job, status: int) -> tuple[str, bool]:
             watch.step(step, job.workspace)
         clean = processes.buried() and clean
     return ended, clean
+
+
+def made(directory: str) -> None:
+    """See to it that the directory is there in which the program starts; where it cannot be, the start says so."""
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError:
+        return
 
 
 def size_of(path: str) -> int:
