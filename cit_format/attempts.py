@@ -75,14 +75,15 @@ def put_again(queue: Queue, ended: Iterable[Document], now: int) -> list[Documen
     due = [(job, cause) for job, cause in ((job, again(job, now)) for job in ended) if cause]
     if not due:
         return []
-    putter = put.Putter(queue / "waiting" / ".tmp", queue / "seen", lambda job: _next(queue, job))
-    outcomes = putter.put([_next(queue, job) for job, _ in due])
+    putter = put.Putter(queue / "waiting" / ".tmp", queue / "seen", lambda job: next_item(queue, job))
+    outcomes = putter.put([next_item(queue, job) for job, _ in due])
     fresh = [(job, cause) for (job, cause), outcome in zip(due, outcomes) if outcome.word == put.ACCEPTED]
     queue.note([(_name(job), "again", cause) for job, cause in fresh], "schedule")
     return [job for job, _ in fresh]
 
 
-def _next(queue: Queue, job: Document) -> put.Item:
+def next_item(queue: Queue, job: Document) -> put.Item:
+    """An ended job as it is put into `waiting` for its next attempt."""
     given = trust.assignment(job)
     assert given is not None
     name = names.FileName(job.id, job.name, "", given.task, given.attempt + 1)

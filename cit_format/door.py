@@ -120,9 +120,12 @@ def put_done(queue: home.Queue, arrivals: list[Document]) -> list[Document]:
             hint = "the first one stays; this one is kept apart in refused/"
             became[number] = CitError(DENIED, "another end of this attempt is here already", hint, arrivals[number].label)
             continue
-        for state in ("assigned", "sent") if end.key else ():  # a carrier may move it from one to the other meanwhile
-            with contextlib.suppress(FileNotFoundError):
+        for state in ("sent", "assigned", "sent") if end.key else ():  # a carrier may move it from one to the other meanwhile
+            try:
                 os.unlink(f"{queue.path}/{state}/{end.key}")
+                break
+            except FileNotFoundError:
+                continue
         became[number] = put.ACCEPTED if outcome == NEW or end.lost else put.DUPLICATE
         if became[number] == put.ACCEPTED:
             late = ", late: it had been given up" if end.lost else ""
@@ -151,7 +154,7 @@ def ending(queue: home.Queue, job: Document, sent: dict[str, str], now: int) -> 
     copy = copy_name(job, given)
     path = f"{queue.path}/done/{clock.id_day(job.id)}/{copy}.cit"
     key = sent.get(f"{copy}.cit", "")
-    ours, lost = _read(f"{queue.path}/assigned/{key}", f"{queue.path}/sent/{key}") if key else None, b""
+    ours, lost = _read(*(f"{queue.path}/{state}/{key}" for state in ("sent", "assigned", "sent"))) if key else None, b""
     if ours is None:
         there = _read(path)
         if there is None:

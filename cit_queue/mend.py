@@ -7,10 +7,27 @@ from __future__ import annotations
 
 import os
 
-from .cit_format import home, spool
+from .cit_format import attempts, home, names, put, spool, trust
+from .cit_format.document import Document
 
 CLAIMED = ("waiting", "held", "assigned", "sent")
-WRITTEN = ("waiting", "done", "refused", "control")  # these have a .tmp
+SHELVES = ("done", "refused", "control")
+PUT_INTO = ("waiting", "assigned")
+
+
+def described(queue: home.Queue, job: Document) -> put.Item:
+    """What a killed put was about: a new job, the next attempt of one that has ended, or a job that its submitter assigned himself."""
+    given = trust.assignment(job)
+    if given is None:
+        return queue.describe(job)
+    if attempts.ending(job):
+        return attempts.next_item(queue, job)
+    return put.Item(job.id, job.digest, job.raw, names.FileName(job.id, job.name, "", given.task, given.attempt), f"{queue.path}/assigned")
+
+
+def putter(queue: home.Queue, state: str) -> put.Putter:
+    """Finishes whatever was being put by way of this state's .tmp."""
+    return put.Putter(queue / state / ".tmp", queue / "seen", lambda job: described(queue, job))
 
 
 def in_passing(queue: home.Queue) -> None:
@@ -20,14 +37,14 @@ def in_passing(queue: home.Queue) -> None:
     except FileNotFoundError:
         return
     if left:
-        queue.putter.recover()
+        putter(queue, "waiting").recover()
 
 
 def whole(queue: home.Queue) -> int:
     """All of it: half-done puts are finished, dead claims given back, stale leftovers removed. How many documents went on."""
-    count = queue.putter.recover()
+    count = sum(putter(queue, state).recover() for state in PUT_INTO)
     for state in CLAIMED:
         count += spool.recover(queue / state)
-    for state in WRITTEN:
+    for state in SHELVES:
         spool.sweep_temporary(queue / state / ".tmp")
     return count
