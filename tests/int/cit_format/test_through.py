@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -137,29 +138,7 @@ def test_after_a_kill_the_next_pass_finds_everything(spools: Spools, tmp_path: P
 
 # As a scheduler
 
-SCHEDULER = r"""
-# Thirty lines of shell that give each job to the first builder with a free slot.
-mkdir -p "$TMPDIR/s"; cd "$TMPDIR/s" || exit 74
-cat > stream
-awk '/^@cit /{n++} {f = sprintf("%05d", n); print > f}' stream; rm stream
-free() { expr "$(sed -n 's/^slots = //p' "$1")" - "$(sed -n 's/^running = //p' "$1")" - "$(sed -n 's/^waiting = //p' "$1")"; }
-for file in *; do
-    if grep -q '^@begin builder ' "$file"; then
-        left=$(free "$file"); builder=$file
-    elif [ "$left" -gt 0 ]; then
-        left=$((left - 1))
-        {
-            grep '^queue = ' "$file"
-            printf 'epoch = 1\nattempt = 1\n'
-            sed -n 's/^name = /builder = /p; /^key = /p; /^account = /p' "$builder"
-            printf 'assigned = %s\n' "$CIT_NOW"
-        } > said
-        cit-format add assignment toml --file said < "$file" | cit-format sign --key "$KEY" --ns cit-queue --by queue@sun > longer
-        mv longer "$file"; rm said
-    fi
-    cat "$file"
-done
-"""
+PAGE = Path(__file__).resolve().parents[3] / "docs/replace-a-stage.md"
 
 
 @pytest.fixture
@@ -187,9 +166,11 @@ def builder(yard: Yard, who: str, name: str, slots: int) -> Document:
     return yard.signed(described, who, "cit-builder")
 
 
-def test_a_scheduler_in_shell(queue: home.Queue, tmp_path: Path, yard: Yard) -> None:
+def test_the_scheduler_of_the_page(queue: home.Queue, tmp_path: Path, yard: Yard) -> None:
     """Builders come before the jobs, with their load; what was assigned is believed by the builder, and the log says so."""
-    (tmp_path / "mine").write_text(f"#!/bin/sh{SCHEDULER}")
+    script = re.search(r"^```sh\n(.*?)^```", PAGE.read_text(), re.S | re.M)
+    assert script
+    (tmp_path / "mine").write_text(script[1])
     (tmp_path / "mine").chmod(0o755)
     words = ["through", "--queue", queue.path, "--from", "waiting", "--to", "assigned", "--", tmp_path / "mine"]
     done = run(*words, TMPDIR=str(tmp_path), KEY=str(queue / "key"))
