@@ -62,6 +62,7 @@ class Outbox:
         there = {parts.id for parts in spool.documents(self.path)}
         new = [each for each, error in zip(arrivals, errors) if isinstance(each, Document) and not error and each.id not in there]
         if new:
+            spool.make_directory(self.path)
             first = put.next_sequences(self.path / ".sequence", len(new))
             files = [f"{self.path}/{names.FileName(job.id, job.name, names.key(0, first + n))}" for n, job in enumerate(new)]
             shelf.shelve(self.path / ".tmp", [(file, job.raw) for file, job in zip(files, new)])

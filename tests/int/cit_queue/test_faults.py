@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cit_format import clock, door, names, reader, spool
+from cit_format import clock, door, frame, names, reader, spool
 from cit_format.document import Document
 from cit_queue import incoming, mend
 from cit_queue.cit_format import home as own_home
@@ -27,11 +27,13 @@ needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace
 CALLS = "write,fsync,syncfs,symlink,rename,renameat2,mkdir,unlink"
 
 
-def traced(house: House, stdin: bytes, *inject: str, calls: str = CALLS) -> tuple[subprocess.CompletedProcess[bytes], list[str]]:
-    """A push under strace: how it ended, and its calls with the paths of their files."""
+def traced(
+    house: House, stdin: bytes, *inject: str, calls: str = CALLS, words: tuple[str, ...] = ("--to", "@main")
+) -> tuple[subprocess.CompletedProcess[bytes], list[str]]:
+    """cit-queue under strace: how it ended, and its calls with the paths of their files."""
     trace = house.directory / "trace"
     options = ["-f", "-qq", "-y", "-s", "40", "-o", str(trace), "-e", f"trace={calls}"]
-    command = ["strace", *options, *(word for each in inject for word in ("-e", f"inject={each}")), str(ROOT / "bin" / "cit-queue"), "--to", "@main"]
+    command = ["strace", *options, *(word for each in inject for word in ("-e", f"inject={each}")), str(ROOT / "bin" / "cit-queue"), *words]
     ended = subprocess.run(command, input=stdin, capture_output=True, env=house.environment, timeout=60, check=False)
     found = [re.sub(r"^\d+ +", "", line) for line in trace.read_text(errors="replace").splitlines()]
     return ended, [line.replace(f"{house.queue.path}/", "") for line in found]
@@ -70,6 +72,47 @@ def test_file_and_directories_are_synced_before_the_ticket(house: House) -> None
     named = place_of(calls, order[5])
     synced = {match[1] for match in (re.match(r"fsync\(\d+<([^>]*)>\)", call) for call in calls[named:]) if match}
     assert {path.rpartition("/main/")[2] or path for path in synced} >= {"waiting", "waiting/.tmp"}
+
+
+def in_this_order(calls: list[str], *patterns: str) -> None:
+    """Each pattern matches a call after the one before."""
+    at = 0
+    for pattern in patterns:
+        at += place_of(calls[at:], pattern) + 1
+
+
+@needs_strace
+def test_a_result_is_on_disk_before_its_sent_copy_goes_and_its_ticket_comes(house: House) -> None:
+    sent = house.assigned(house.job())
+    stream = house.ended(sent).raw
+    ended, calls = traced(house, frame.framed(stream, 1), words=("--to", "@main", "--door=put-done"))
+    assert b'"accepted"' in ended.stdout
+    in_this_order(
+        calls,
+        r"write\(\d+<[^>]*done/\.tmp/",
+        r"fsync\(\d+<[^>]*done/\.tmp/",
+        rf"renameat2\(.*done/\.tmp/.*done/{clock.id_day(sent.id)}/{sent.id}\.a1-hello\.cit",
+        rf"fsync\(\d+<[^>]*done/{clock.id_day(sent.id)}>",
+        r"unlink\(\"sent/",
+        r"write\(1<[^>]*>, \"@cit-stream",
+    )
+
+
+@needs_strace
+@pytest.mark.parametrize("where", ["outbox", "refused", "control"])
+def test_what_is_kept_is_on_disk_before_its_ticket_comes(house: House, where: str) -> None:
+    document = {"outbox": house.job(), "refused": house.job(who="eve"), "control": house.control("cancel", clock.new_id())}[where]
+    house.set("active", where != "outbox")
+    ended, calls = traced(house, document.raw)
+    assert len(tickets(ended.stdout)) == 1
+    in_this_order(
+        calls,
+        rf"write\(\d+<[^>]*{where}/\.tmp/",
+        rf"fsync\(\d+<[^>]*{where}/\.tmp/",
+        rf"renameat2\(.*{where}/\.tmp/.*{where}/.*\.cit",
+        rf"fsync\(\d+<[^>]*{where}>",
+        r"write\(1<[^>]*>, \"@cit ",
+    )
 
 
 @needs_strace

@@ -63,6 +63,12 @@ def test_what_its_queue_cannot_take_is_kept_and_goes_with_the_next_push(house: H
     assert kept(house) == [] and kept(house, "outbox/sent") == ["n0", "n1", "n2", "n3"]
 
 
+def test_an_outbox_is_made_where_there_is_none(house: House) -> None:
+    shutil.rmtree(house.path / "outbox")
+    house.set("active", False)
+    assert house.push(house.job()) == ["kept"] and kept(house) == ["hello"]
+
+
 def test_a_queue_that_nobody_named_before_is_no_queue(house: House) -> None:
     ended = house.run("--to", "@mian", stdin=house.job().raw)
     assert (ended.returncode, ended.stdout) == (66, b"") and kept(house) == []
