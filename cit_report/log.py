@@ -12,6 +12,7 @@ import codecs
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -25,6 +26,7 @@ from .places import Home
 from .watch import Watch
 
 CHUNK = 1 << 20  # bytes
+SOON = 2.0  # seconds in which a job is expected to begin without a word about it
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[mK]|\r(?=\n)")
 _UNFINISHED = re.compile(r"(?:\r|\x1b\[?[0-9;]*)\Z")
 
@@ -68,9 +70,17 @@ def copied(fd: int, writer: Writer) -> None:
 
 
 def has_ended(job: Seen) -> bool:
-    """Whether it prints no more."""
+    """Whether it prints no more: its record has the end, or the job has gone on."""
     record = job.work(".run")
-    return job.state in (*story.FINAL, "REFUSED") if record is None else (record / "end").exists() or job.place in ("finished", "done")
+    return job.state in (*story.FINAL, "REFUSED") or (record is not None and says_the_end(record / "status"))
+
+
+def says_the_end(status: Path) -> bool:
+    """Whether a job's record, written by its shim, tells of its end (docs/stages/run.md)."""
+    try:
+        return any(line.split("\t")[1:2] == ["ended"] for line in status.read_text(errors="replace").split("\n")[:-1])
+    except FileNotFoundError:
+        return False
 
 
 def followed(job: Seen, there: Home, writer: Writer) -> None:
@@ -78,31 +88,31 @@ def followed(job: Seen, there: Home, writer: Writer) -> None:
     with Watch() as watch:
         watch.add([*([there.account / "work", there.account / "log"] if there.account else []), *(queue / "log" for queue in there.queues)])
         log = _begun(job, there, watch)
-        fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
         record = Path(f"{str(log)[:-4]}.run")
         watch.add([record])
-        while True:
-            over = (record / "end").exists() or not record.exists()
+        fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+        over = False
+        while not over:
+            over = says_the_end(record / "status") or has_ended(look.one(job.document.id, there, clock.now()))
             copied(fd, writer)
-            if over:
-                break
-            watch.wait()
+            if not over:
+                watch.wait()
         writer.write(b"", last=True)
         os.close(fd)
 
 
 def _begun(job: Seen, there: Home, watch: Watch) -> Path:
     """Where the log lies, once there is one; 66 where the job ended without any."""
-    told = False
+    since: float | None = time.monotonic()
     while True:
         log = job.work(".log")
         if log:
             return log
         if job.state not in ("PENDING", "HELD", "RUNNING"):
             return look.log_of(job)
-        if not told:
+        if since is not None and time.monotonic() > since + SOON:
             messages.tell("note", f"{job.state}: its log will follow", job.document.label, f"cit why {job.short}")
-            told = True
+            since = None
         watch.wait()
         job = look.one(job.document.id, there, clock.now())
 
