@@ -116,6 +116,19 @@ def test_what_is_kept_is_on_disk_before_its_ticket_comes(house: House, where: st
 
 
 @needs_strace
+def test_what_a_killed_put_left_is_made_lasting_before_it_is_named(house: House) -> None:
+    job = house.job()
+    day = house.queue / "seen" / clock.id_day(job.id)
+    (house.queue / "waiting" / ".tmp").mkdir()
+    (house.queue / "waiting" / ".tmp" / job.id).write_bytes(job.raw)
+    day.mkdir()
+    (day / job.id).symlink_to(f"{names.key(0, 1795465571000000)}~{job.digest}")
+    _, calls = traced(house, b"", words=("--recover",))
+    in_this_order(calls, rf"fsync\(\d+<[^>]*seen/{day.name}>", rf"renameat2\(.*waiting/\.tmp/{job.id}", r"fsync\(\d+<[^>]*waiting>")
+    assert house.lying("waiting") == [job.raw]
+
+
+@needs_strace
 def test_a_burst_is_synced_as_one_group(house: House) -> None:
     jobs = [house.job(f"n{number}") for number in range(70)]
     ended, calls = traced(house, b"".join(job.raw for job in jobs))
