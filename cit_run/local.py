@@ -18,7 +18,7 @@ from . import attempt, environment, finishing, record, recovery, slots, workspac
 from .attempt import Attempt
 from .cit_format import clock, frame, home, messages, names, reader, trust
 from .cit_format.document import Document
-from .cit_format.errors import DENIED, IO, NO, OK, ORDER, CitError, worst
+from .cit_format.errors import DENIED, IO, NO, OK, CitError, worst
 from .cit_format.reader import Faulty
 from .finishing import End
 from .shim import Ending, Shim
@@ -45,12 +45,15 @@ def believed(job: Document, account: home.Account, now: int) -> Attempt:
     return found
 
 
-def together(before: int | None, own: int, is_job: bool) -> int:
-    """The status of all so far: one job's own; with more than one, 1 where a job failed, and the worst of what went wrong here."""
-    if before is None:
-        return own
-    failed = NO if before or own else OK
-    return worst(failed, worst(before if before in ORDER else OK, OK if is_job else own))
+def together(said: list[tuple[int, bool]]) -> int:
+    """The status of a run from those of its documents, each a job's own or (False) an error's: of one its own; of several the worst
+    error, else 1 where a job failed."""
+    if len(said) == 1:
+        return said[0][0]
+    status = OK
+    for own, is_job in said:
+        status = worst(status, (NO if own else OK) if is_job else own)
+    return status
 
 
 def unused(work: Path, own: str) -> str:
@@ -132,29 +135,29 @@ def filtered(account: home.Account) -> int:
     base = {**environment.of_account(account.settings), "PATH": os.environ.get("PATH", environment.PATH)}
     is_shown = sys.stdout.isatty()
     shim, interrupt = Shim(), Interrupt()
-    status: int | None = None
+    said: list[tuple[int, bool]] = []
     for item in reader.documents(frame.unframed(lambda size: os.read(0, size))):
         try:
             if isinstance(item, Faulty):
                 raise item.error
             mine = believed(item, account, clock.now())
-            end = ran(mine, account, base, shim, interrupt, is_shown)
-            status = together(status, record.status(end.ending), True) if end.ending else status
+            said.append((record.status(ran(mine, account, base, shim, interrupt, is_shown)), True))
         except CitError as error:
-            status = together(status, messages.complain(error), False)
+            said.append((messages.complain(error), False))
         if interrupt.number:
             return 128 + interrupt.number
     shim.dismiss()
-    return status or OK
+    return together(said)
 
 
-def ran(mine: Attempt, account: home.Account, base: dict[str, str], shim: Shim, interrupt: Interrupt, is_shown: bool) -> End:
+def ran(mine: Attempt, account: home.Account, base: dict[str, str], shim: Shim, interrupt: Interrupt, is_shown: bool) -> Ending:
     """Run one job; its document goes to stdout and into its record, or on a terminal into its record alone."""
     own = unused(account / "work", mine.own)
     place, before = attempt.laid_out(mine, account, 1, own)
     account.note([(mine.own, "started", f"{os.path.relpath(place.workspace, account.path)}, by hand")], "run")
     shim.give(attempt.order(mine, place, base, before, account.path, bound=True))
-    end = End(mine, place, attended(shim, mine, place, interrupt, Show(place.log) if is_shown else None))
+    ending = attended(shim, mine, place, interrupt, Show(place.log) if is_shown else None)
+    end = End(mine, place, ending)
     document = finishing.document_of(end, account, base)
     workspace.written(f"{place.record}/job.cit", document.raw)
     account.note([finishing.move_of(end)], "run")
@@ -163,4 +166,4 @@ def ran(mine: Attempt, account: home.Account, base: dict[str, str], shim: Shim, 
     else:
         sys.stdout.buffer.write(document.raw)
     sys.stdout.flush()
-    return end
+    return ending

@@ -1,4 +1,4 @@
-"""Nothing of a job outlives it: not after its own end, not ten seconds after it was cancelled; other jobs run on (PROMISES 14)."""
+"""Nothing of a job outlives it: not after its own end, not ten seconds after it was cancelled; other jobs run on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 of cit-run, of a shim, of both, and a machine that went down: an end is known or told to be unknown, no job begins twice (PROMISES 11, 13, 14)."""
+"""kill -9 of cit-run, of a shim, of both; a machine that went down: the end is known, or told to be unknown; no job begins twice."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from cit_run import leftovers, recovery
+from cit_run.cit_format.document import Document
 from cit_run.leftovers import Process
 from cit_run.shim import Status, read_status
 from tests.int.cit_run.kit import Bench, is_alive, killed, until
 
 
-def shim_of(bench: Bench, job: object) -> int:
+def shim_of(bench: Bench, job: Document) -> int:
     """The pid of a job's shim, once the job runs."""
-    until(lambda: bench.runs(job))  # type: ignore[arg-type]
-    status = read_status(str(bench.record(job)))  # type: ignore[arg-type]
+    until(lambda: bench.runs(job))
+    status = read_status(str(bench.record(job)))
     assert status is not None
     return status.shim
 

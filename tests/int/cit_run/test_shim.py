@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_supervisor_is_small(bench: Bench) -> None:
     started = bench.start()
     until(lambda: bench.runs(job))
     shim = int((bench.record(job) / "status").read_text().split("shim ")[1].split()[0])
-    rollup = dict(re.findall(r"(\w+): +(\d+) kB", open(f"/proc/{shim}/smaps_rollup").read()))
+    rollup = dict(re.findall(r"(\w+): +(\d+) kB", Path(f"/proc/{shim}/smaps_rollup").read_text()))
     bench.wish(job, "cancel")
     assert started.wait(30) == 0
     assert int(rollup["Pss"]) < 6000, rollup
