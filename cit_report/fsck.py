@@ -28,8 +28,21 @@ from .places import Copy
 
 RECOVER, REMOVE, LOOK = "recover", "remove", "look"
 IN_QUEUE = {*home.QUEUE_DIRECTORIES, "queue.toml", "key", "key.pub", "seal", "seal.pub", "allowed_signers", "revoked_keys"}
-IN_ACCOUNT = {*home.ACCOUNT_DIRECTORIES, "queues", "config.toml", "key", "key.pub", "seal", "seal.pub", "allowed_signers", "revoked_keys"}
-IN_HOME = IN_ACCOUNT | {"id_ed25519", "id_ed25519.pub", "last", "revoked_keys"}
+IN_ACCOUNT = {
+    *home.ACCOUNT_DIRECTORIES,
+    "refused",
+    "queues",
+    "config.toml",
+    "last",
+    "id_ed25519",
+    "id_ed25519.pub",
+    "key",
+    "key.pub",
+    "seal",
+    "seal.pub",
+    "allowed_signers",
+    "revoked_keys",
+}
 KEYED = ("waiting", "held", "assigned", "sent")  # states whose names begin with KEY
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 COLUMNS = (screen.Column("path", "PATH"), screen.Column("what", "WHAT"), screen.Column("mend", "MEND"))
@@ -154,7 +167,6 @@ def of_queue(path: Path) -> Iterator[Finding]:
             yield from names_in(f"{path}/done/{day}", keyed=False)
         elif day[0] != ".":
             yield Finding(f"{path}/done/{day}", "no day")
-    yield from names_in(f"{path}/refused", keyed=False)
     for state in (*KEYED, "done", "refused", "control"):
         yield from left_behind(f"{path}/{state}")
         yield from foreign_claims(f"{path}/{state}")
@@ -179,7 +191,7 @@ def of_queue(path: Path) -> Iterator[Finding]:
 
 def of_account(path: Path) -> Iterator[Finding]:
     """What is wrong in a build account."""
-    yield from strangers(str(path), IN_HOME)
+    yield from strangers(str(path), IN_ACCOUNT)
     for state in home.ACCOUNT_STATES:
         yield from left_behind(f"{path}/{state}")
         yield from foreign_claims(f"{path}/{state}")
