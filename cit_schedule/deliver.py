@@ -47,11 +47,12 @@ def carried(queue: home.Queue | None, source: Path, to: Path | None) -> int:
 
 
 def ways(queue: home.Queue | None) -> Ways:
-    """The doors of a queue's builders, and the queues of this home."""
+    """The doors of a queue's builders, and the queues of this home: its own, and those that config.toml names by their directory."""
     found = builders.of_queue(queue, clock.now())[0] if queue else []
-    here = [home.Queue(path.parent) for path in (home.path() / "queues").glob("*/queue.toml")]
-    if queue:
-        here.append(queue)
+    named = home.settings(home.path() / "config.toml").get("queues")
+    places = [path.parent for path in sorted((home.path() / "queues").glob("*/queue.toml"))]
+    places += [Path(str(place)) for place in (named if isinstance(named, list) else []) if "/" in str(place)]
+    here = [home.Queue(place) for place in places if (place / "queue.toml").exists()] + ([queue] if queue else [])
     return Ways({builder.name: builder.door for builder in found}, {each.full_name: str(each.path) for each in here})
 
 

@@ -100,7 +100,11 @@ def test_is_hopeless(weighed: list[str], hopeless: bool) -> None:
 def test_builders_of_one_host_share_it() -> None:
     twin = SUN._replace(name="twin")
     after = choose.with_job([SUN, twin, MOON], SUN, Wants(cpus=3, mem=1 << 30))
-    assert [(each.name, each.jobs, each.cpus_taken, each.mem_taken >> 30) for each in after] == [("sun", 1, 3, 1), ("twin", 0, 3, 1), ("moon", 0, 0, 0)]
+    assert [(each.name, each.jobs, each.cpus_taken, each.mem_taken >> 30) for each in after] == [
+        ("sun", 1, 3, 1),
+        ("twin", 0, 3, 1),
+        ("moon", 0, 0, 0),
+    ]
     best, weighed = choose.choose(Wants(cpus=2), after[:2], NOW)
     assert best is None and weighed[1] == "twin: 2 cpus wanted, 3 of 4 taken on sun"
 

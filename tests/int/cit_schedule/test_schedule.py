@@ -32,7 +32,9 @@ def test_a_job_gets_an_assignment_that_its_builder_believes(machine: Machine) ->
     assert machine.where(identity) == [f"assigned/{identity}.a1-sh.cit"] and job.raw.startswith(before)
     account = machine.account
     _, given = trust.assigned(job, account.signers, account.signer.public.fingerprint, clock.now())
-    assert given.attempt == 1 and given.table["weighed"] == [f"{given.table['builder']}: chosen: 0 of {given.table['weighed'][0].split()[4]} slots busy"]  # type: ignore[index]
+    assert given.attempt == 1 and given.table["weighed"] == [
+        f"{given.table['builder']}: chosen: 0 of {given.table['weighed'][0].split()[4]} slots busy"
+    ]  # type: ignore[index]
     assert [row[6] for row in machine.log("assigned")] == [given.table["builder"]]
 
 
