@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +46,7 @@ class Seen(NamedTuple):
 
 def seen(wanted: str, there: Home, now: int) -> list[Seen]:
     """The job that is meant (an array: each of its tasks), or the jobs in a file. 65 does not parse, 66 not found."""
-    if "/" in wanted or os.path.isfile(wanted):
+    if places.is_file(wanted):
         return list(_in_file(wanted, there))
     for _ in range(3):
         try:
@@ -88,7 +87,7 @@ def _in_file(path: str, there: Home) -> Iterator[Seen]:
                     raise item.error
                 yield Seen(item, path, story.told(item), "", [], there)
     except FileNotFoundError:
-        raise CitError(NOT_FOUND, f"no file {path}", "a job is named by a piece of its ID, its name, or `last`") from None
+        raise CitError(NOT_FOUND, f"no file {path}", "is the name right?") from None
 
 
 def log_of(job: Seen) -> Path:

@@ -9,7 +9,6 @@ Pages: docs/stages/report.md
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import Optional
@@ -103,7 +102,7 @@ def files(wanted: list[str], queue: str | None) -> list[str]:
 
     if not wanted and sys.stdin.isatty():
         return [job.copy.path for job in board.listed(places.here(queue), board.Wish(), clock.now())]
-    return [word if word == "-" or os.path.isfile(word) else places.best(places.present(word, places.here(queue))).path for word in wanted]
+    return [word if word == "-" or places.is_file(word) else places.best(places.present(word, places.here(queue))).path for word in wanted]
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

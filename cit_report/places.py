@@ -170,6 +170,11 @@ def look_up(wanted: str, there: Home) -> str:
     raise CitError(NOT_FOUND, f"no job {wanted!r}", "`cit ls --all` lists every job of this home")
 
 
+def is_file(wanted: str) -> bool:
+    """Whether a typed word names a file rather than a job: it has a directory, or ends with .cit."""
+    return "/" in wanted or wanted.endswith(".cit")
+
+
 def present(wanted: str, there: Home) -> list[Copy]:
     """Every copy of the job that is meant (see `look_up`); 66 where none is left."""
     job = look_up(wanted, there)

@@ -1,0 +1,53 @@
+"""Nothing that a terminal obeys comes from a job: names, results, logs, refusals (docs/messages.md)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cit_report import screen
+from cit_report.log import Cleaner
+from tests.int.cit_report.lived import Lived
+
+NASTY = "".join(chr(code) for code in (*range(1, 0x20), *range(0x7F, 0xA0))) + "\u202e\u2066 [bold]x[/y] \x1b]0;title\x07 \x1b[2J"
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def without_ours(text: str) -> str:
+    """What is left when the colours that cit itself sets are taken out."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_rows_are_clean_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = (screen.Column("a", "A"), screen.Column("b", "B", right=True))
+    for wanted in (screen.TABLE, screen.TSV, screen.JSON):
+        screen.show(columns, [{"a": NASTY, "b": [NASTY, "two"]}, {"a": None, "b": 3}], wanted)
+        said = capsys.readouterr().out
+        assert not OBEYED.search(said) and said.count("\n") == (2 if wanted == screen.JSON else 3), wanted
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 4096])
+def test_a_log_is_cleaned_however_it_is_cut(size: int) -> None:
+    log = f"good\r\n\x1b[31mred\x1b[0m\x1b[K é\n{NASTY}\n".encode() + b"\xff\xfe not utf-8\n"
+    cleaner = Cleaner()
+    said = "".join(cleaner(log[at : at + size]) for at in range(0, len(log), size)) + cleaner(b"", last=True)
+    assert said.startswith("good\nred é\n") and not OBEYED.search(said)
+    assert said.endswith("\\xff\\xfe not utf-8\n") and "[bold]x[/y]" in said
+
+
+def test_a_job_cannot_reach_the_terminal(lived: Lived) -> None:
+    """By its log, its script, its own words in a document that was never verified."""
+    lived.push("nasty", f"#!/bin/sh\ncat <<'END'\n{NASTY.replace(chr(13), '')}\nEND\nexit 1\n")
+    lived.run("cit-wait", "-q", "nasty", status=1)
+    path = Path(lived.run("cit-show", "--path", "nasty").strip())
+    words = NASTY.translate(dict.fromkeys((*range(0x20), 0x7F)))
+    said = path.read_text().replace('state = "FAILED"', f'state = "FAI{words}LED"\nwhy = "{words}"')
+    spoilt = lived.directory / "spoilt.cit"
+    spoilt.write_text(said)
+    for words_ in (["cit-log", "nasty"], ["cit-why", "nasty"], ["cit-show", "nasty"], ["cit-ls"]):
+        assert not OBEYED.search(without_ours(lived.on_terminal(*words_))), words_
+    for program in ("cit-why", "cit-show", "cit-report", "cit-trace"):
+        assert not OBEYED.search(without_ours(lived.on_terminal(program, spoilt))), program
+    assert NASTY.replace("\r", "") in lived.completed("cit-log", "nasty").stdout.decode(), "in a pipe the log is as it is"
