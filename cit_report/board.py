@@ -25,10 +25,10 @@ ORDER = {"RUNNING": 0, "PENDING": 1, "HELD": 2}
 COLUMNS = (
     screen.Column("id"),
     screen.Column("short", "ID"),
-    screen.Column("name", "NAME"),
+    screen.Column("name", "NAME", yields=True),
     screen.Column("state", "STATE"),
-    screen.Column("queue", "QUEUE"),
-    screen.Column("builder", "BUILDER"),
+    screen.Column("queue", "QUEUE", yields=True),
+    screen.Column("builder", "BUILDER", yields=True),
     screen.Column("elapsed-ms"),
     screen.Column("elapsed", "ELAPSED", right=True),
     screen.Column("when", "WHEN"),
@@ -62,15 +62,14 @@ class Job(NamedTuple):
             "path": self.copy.path,
         }
 
-    def shown(self, today: str) -> dict[str, screen.Value]:
+    def shown(self, now: int) -> dict[str, screen.Value]:
         """The same for people: six characters of the ID, today's times without their day."""
         task = "" if self.copy.file.task is None else f"_{self.copy.file.task}"
-        when = "" if self.when is None else clock.iso(self.when)
         return {
             **self.row(),
             "short": self.copy.file.id[-6:] + task,
             "elapsed": None if self.elapsed is None else clock.duration_text(self.elapsed),
-            "when": when[11:] if when[:10] == today else when[:10],
+            "when": screen.when(self.when, now),
         }
 
 
@@ -239,9 +238,8 @@ def main(
     wish = Wish(everything, None if since is None else moment(since, now), states, name, home.person() if mine else "")
     jobs = listed(places.here(queue), wish, now)
     kept, left_out = (jobs, {}) if everything or form != screen.TABLE else shortened(jobs)
-    today = clock.day(now)
     if kept or form != screen.TABLE:
-        screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, [job.row() for job in kept], form, [job.shown(today) for job in kept])
+        screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, [job.row() for job in kept], form, [job.shown(now) for job in kept])
     else:
         messages.tell("note", "no jobs" if wish.is_plain else "no such jobs", hint="" if everything else "older ones: cit ls --all")
     for word, count in left_out.items():

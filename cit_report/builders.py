@@ -20,9 +20,9 @@ from .cit_format.document import Document
 from .cit_format.errors import OK, CitError, worst
 
 COLUMNS = (
-    screen.Column("name", "NAME"),
+    screen.Column("name", "NAME", yields=True),
     screen.Column("state", "STATE"),
-    screen.Column("queue", "QUEUE"),
+    screen.Column("queue", "QUEUE", yields=True),
     screen.Column("jobs", "JOBS", right=True),
     screen.Column("slots", "SLOTS", right=True),
     screen.Column("cpus", "CPUS", right=True),
@@ -31,7 +31,7 @@ COLUMNS = (
     screen.Column("tmp"),
     screen.Column("disk", "DISK", right=True),
     screen.Column("load", "LOAD", right=True),
-    screen.Column("tags", "TAGS"),
+    screen.Column("tags", "TAGS", yields=True),
     screen.Column("account"),
     screen.Column("host"),
     screen.Column("door"),

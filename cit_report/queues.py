@@ -19,14 +19,14 @@ from .cit_format import body, clock, home, messages
 from .cit_format.errors import OK
 
 COLUMNS = (
-    screen.Column("name", "NAME"),
+    screen.Column("name", "NAME", yields=True),
     screen.Column("state", "STATE"),
     screen.Column("waiting", "WAITING", right=True),
     screen.Column("held", "HELD", right=True),
     screen.Column("assigned"),
     screen.Column("sent"),
     screen.Column("out", "OUT", right=True),
-    screen.Column("done-today", "ENDED TODAY", right=True),
+    screen.Column("done-today", "ENDED", right=True),
     screen.Column("refused", "REFUSED", right=True),
     screen.Column("oldest"),
     screen.Column("age", "OLDEST", right=True),
@@ -72,7 +72,7 @@ def row(path: Path, now: int) -> dict[str, screen.Value]:
         "oldest": None if oldest is None else body.Time(oldest),
         "age": None if oldest is None else clock.duration_text(max(0, now - oldest)),
         "last-pass": body.Time(passed),
-        "passed": clock.iso(passed),
+        "passed": screen.when(passed, now),
         "owner": str(queue.settings.get("owner", "")),
         "epoch": queue.epoch,
         "path": str(path),

@@ -28,11 +28,15 @@ Row = Mapping[str, Value]
 
 
 class Column(NamedTuple):
-    """A column: its key in TSV and JSON, its head on a terminal (empty: not shown there); figures stand to the right."""
+    """A column: its key in TSV and JSON, its head on a terminal (empty: not shown there); figures stand to the right.
+
+    Columns that `yields` are shortened where the terminal is too narrow for all.
+    """
 
     key: str
     head: str = ""
     right: bool = False
+    yields: bool = False
 
 
 def form(table: bool, tsv: bool, json: bool) -> str:
@@ -59,6 +63,24 @@ def text(value: Value) -> str:
     if isinstance(value, body.Time):
         return clock.iso_ms(value)
     return str(value) if isinstance(value, int) else messages.clean(",".join(map(str, value)))
+
+
+def when(moment: int | None, now: int) -> str | None:
+    """A moment for a narrow column: of today the time, else the day; UTC."""
+    if moment is None:
+        return None
+    said = clock.iso(moment)
+    return said[11:] if said[:10] == clock.day(now) else said[:10]
+
+
+def wrapped(sentence: str) -> str:
+    """A sentence broken between words where stdout is a terminal that is narrower."""
+    if not sys.stdout.isatty():
+        return sentence
+    import shutil
+    import textwrap
+
+    return textwrap.fill(sentence, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
 
 
 def line(value: Value) -> str:
@@ -88,7 +110,7 @@ def as_json(columns: Sequence[Column], row: Row) -> str:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as they need to be; on a terminal that is too narrow, the widest give way."""
+    """Columns as wide as they need to be, as far as the terminal is."""
     if len(rows) >= LONG or not sys.stdout.isatty():
         sys.stdout.write(padded(columns, rows))
         return
@@ -97,8 +119,9 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in columns:
-        drawn.add_column(Text(column.head), justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
+    for column, cells in zip(columns, zip([column.head for column in columns], *rows)):
+        width = None if column.yields else max(map(len, cells))
+        drawn.add_column(Text(column.head), justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis", min_width=width)
     for row in rows:
         drawn.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
     Console(highlight=False).print(drawn)

@@ -126,12 +126,12 @@ def times(told: story.Story, now: int) -> list[tuple[str, str]]:
 
 
 def took(told: story.Story) -> str:
-    """Processor time, memory, and what of the disk."""
+    """Processor time and memory."""
     user, system, memory = told.get("user-ms"), told.get("system-ms"), told.get("max-rss-kib")
     if not isinstance(user, int) or not isinstance(system, int) or not isinstance(memory, int):
         return ""
     cpu = f"{clock.duration_text(user * 1000)} user, {clock.duration_text(system * 1000)} system"
-    return f"{cpu}, {clock.size_text(memory * 1024)} of memory at most, {told.get('inputs')} blocks read, {told.get('outputs')} written"
+    return f"{cpu}, {clock.size_text(memory * 1024)} of memory at most"
 
 
 def size(job: Seen) -> str:

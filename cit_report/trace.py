@@ -32,10 +32,10 @@ SPEAKS = {  # what each role may write (docs/format/signatures.md)
 COLUMNS = (
     screen.Column("time"),
     screen.Column("when", "WHEN"),
-    screen.Column("by", "BY"),
+    screen.Column("by", "BY", yields=True),
     screen.Column("ns"),
     screen.Column("key"),
-    screen.Column("says", "SAYS"),
+    screen.Column("says", "SAYS", yields=True),
     screen.Column("holds", "HOLDS"),
     screen.Column("why"),
 )

@@ -154,7 +154,9 @@ def main(
             todo = [command for command, _ in found.next]
             sys.stdout.write(screen.as_json([screen.Column(key) for key in (*values, "next")], {**values, "next": todo}))
             continue
-        print(f"{job.short}-{job.document.name} {screen.coloured(screen.line(job.state))}: {messages.clean(found.sentence)}.")
+        state = screen.line(job.state)
+        sentence = screen.wrapped(f"{job.short}-{job.document.name} {state}: {messages.clean(found.sentence)}.")
+        print(sentence.replace(f" {state}:", f" {screen.coloured(state)}:", 1))
         if not quiet:
             print("".join(f"{line}\n" for line in page(found)), end="")
     return OK
