@@ -18,14 +18,14 @@ durable() { # PATH...: an error of sync is final
 directory() { # PATH: made where it is missing
   [ -d "$1" ] && return
   mkdir -p "$1" || die 74 "cannot make $1"
-  durable "$(dirname "$1")"
+  durable "${1%/*}"
 }
 
 next_key() { # DIRECTORY PRIORITY [SEQUENCE]: key; the sequence is max(clock, last + 1) under a lock
   sequence=${3:-0}
   if [ "$sequence" = 0 ]; then
     exec 8>>"$1/.sequence" || die 74 "cannot write $1/.sequence"
-    flock 8
+    flock 8 || die 74 "cannot lock $1/.sequence"
     read -r last <"$1/.sequence" || [ -n "$last" ] || last=0
     last=${last#"${last%%[!0]*}"}
     sequence=$((${last:-0} + 1))
@@ -60,7 +60,7 @@ lock() { # FILE [-n]: locked as descriptor 9, and still the file of that name
   while :; do
     exec 9>>"$1" || die 74 "cannot write $1"
     # shellcheck disable=SC2086 # an option, or nothing
-    flock ${2-} 9 || return
+    flock ${2-} 9 || { [ -n "${2-}" ] && return 1; } || die 74 "cannot lock $1"
     [ "$(stat -Lc %i "$1" 2>/dev/null)" != "$(stat -Lc %i /proc/self/fd/9)" ] || return 0
   done
 }
@@ -94,7 +94,7 @@ put() { # scratch/accepted into its state: became accepted, duplicate or replay,
 name_it() { # TEMPORARY FINAL: never replaces; where the name is there, it holds these bytes, as seen says
   ln "$1" "$2" 2>/dev/null || [ -e "$2" ] || die 74 "cannot write $2"
   rm -f "$1"
-  durable "$(dirname "$2")" "$(dirname "$1")"
+  durable "${2%/*}" "${1%/*}"
 }
 
 finish() ( # ID: name what a dead writer left in .tmp, if seen knows these bytes. The caller has the lock.
