@@ -80,9 +80,13 @@ class Document:
         section = self.find(kind)
         if section is None:
             return {}
+        if section.version != "1":
+            raise CitError(DATA, f"section {kind} has version {section.version[:20]}", "this program knows version 1", self.label)
+        return self.table_of(section)
+
+    def table_of(self, section: Section) -> dict[str, bodies.Value]:
+        """The keys of one of its TOML sections, read once."""
         if section.number not in self._tables:
-            if section.version != "1":
-                raise CitError(DATA, f"section {kind} has version {section.version[:20]}", "this program knows version 1", self.label)
             self._tables[section.number] = section.table()
         return self._tables[section.number]
 
@@ -108,7 +112,9 @@ class Document:
             sections.append(Section(len(sections) + 1, kind, version, form, attributes, at, at + len(piece), inner))
             raw.append(piece)
             at += len(piece)
-        return Document(self.id, self.name, b"".join(raw), sections)
+        longer = Document(self.id, self.name, b"".join(raw), sections)
+        longer._tables = dict(self._tables)
+        return longer
 
 
 def section(kind: str, form: str, body: bytes, version: int = 1, /, **attributes: str) -> bytes:

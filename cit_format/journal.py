@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,10 +34,15 @@ def account() -> str:
     name = os.environ.get("CIT_USER")
     if name:
         return name
+    return _account(os.getuid())
+
+
+@lru_cache(maxsize=4)
+def _account(uid: int) -> str:
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(os.getuid())
+        return str(uid)
 
 
 def event(stage: str, word: str, detail: str = "", moment: int | None = None) -> bytes:

@@ -149,7 +149,7 @@ def assignment(document: Document) -> Assignment | None:
         return None
     found = sections[-1]
     _known(document, found)
-    table = found.table()
+    table = document.table_of(found)
     attempt, task = table.get("attempt"), table.get("task")
     if not isinstance(attempt, int) or attempt < 1 or not isinstance(table.get("builder"), str) or not isinstance(task, (int, type(None))):
         raise CitError(DATA, "an assignment without attempt or builder", "the scheduler that wrote it is at fault", document.label)
