@@ -21,15 +21,19 @@ Verdict = Union[bytes, Wish, CitError]  # an accepted job as it now stands, a wi
 
 
 class Answer(NamedTuple):
-    """The ticket of one arrival, and its error if it was refused."""
+    """The ticket of one arrival, the state that it says, and its error if it was refused."""
 
     ticket: Document
+    state: str
     error: CitError | None = None
 
-    @property
-    def state(self) -> str:
-        """What the ticket says became of it."""
-        return str(self.ticket.table("ticket")["state"])
+
+def answer(known: tuple[str, str], received: Arrival, end: Union[str, CitError]) -> Answer:
+    """The answer to what was received and is known by this ID and NAME: the state that it ended in, or why it was refused."""
+    error = end if isinstance(end, CitError) else None
+    state = end if isinstance(end, str) else "refused"
+    raw = received if isinstance(received, Faulty) else received.raw
+    return Answer(ticket.ticket(*known, raw, state, error), state, error)
 
 
 class Judge:
@@ -111,13 +115,10 @@ def _answers(arrivals: list[Arrival], became: list[Union[str, CitError]], queue:
     answers, moves = [], []
     for number, (arrival, end) in enumerate(zip(arrivals, became)):
         known = explained[number] if isinstance(arrival, Faulty) else arrival
-        received = arrival if isinstance(arrival, Faulty) else arrival.raw
+        answers.append(answer((known.id, known.name), arrival, end))
         if isinstance(end, CitError):
-            answers.append(Answer(ticket.ticket(known.id, known.name, received, "refused", end), end))
             moves.append((f"{known.id}-{known.name}", "refused", end.what))
-            continue
-        answers.append(Answer(ticket.ticket(known.id, known.name, received, end)))
-        if end == put.ACCEPTED:
+        elif end == put.ACCEPTED:
             said = known.table(known.kind)
             detail = str(said.get("submitter", ""))
             if known.kind == "control":

@@ -11,7 +11,6 @@ Pages: docs/stages/queue.md, docs/directories.md, docs/format/signatures.md
 from __future__ import annotations
 
 import os
-import select
 import sys
 from collections.abc import Callable, Iterable
 from typing import Optional
@@ -19,11 +18,11 @@ from typing import Optional
 import typer
 
 from . import accept, mend, show
-from .accept import Answer, Arrival
-from .cit_format import clock, command, frame, home, messages, put, reader, wake
+from .accept import Answer
+from .cit_format import clock, command, home, messages, wake
 from .cit_format.document import Document
 from .cit_format.errors import LATER, OK, USAGE, CitError, worst
-from .cit_format.reader import Faulty
+from .groups import Arrival, in_groups
 from .intake import Intake
 from .outbox import KEPT
 from .places import ANY, Places, configured, had
@@ -35,48 +34,23 @@ WRITES = {"event": "1", "note": "1", "signature": "1", "ticket": "1"}
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-def in_groups(fd: int, act: Callable[[list[Arrival]], None], framed: bool = False) -> None:
-    """Call `act` for the documents of a stream, a group at a time; a group ends early when there is nothing to read.
-
-    `framed`: 65 where the stream has no frame.
-    """
-    group: list[Arrival] = []
-    size = 0
-
-    def settle() -> None:
-        nonlocal size
-        if group:
-            act(group)
-            group.clear()
-            size = 0
-
-    def read(limit: int) -> bytes:
-        if not select.select([fd], [], [], 0)[0]:
-            settle()
-        return os.read(fd, limit)
-
-    for arrival in reader.documents(frame.unframed(read, strict=framed)):
-        group.append(arrival)
-        size += arrival.size if isinstance(arrival, Faulty) else len(arrival.raw)
-        if len(group) >= put.GROUP_DOCUMENTS or size >= put.GROUP_BYTES:
-            settle()
-    settle()
-
-
 def filtered(queue: home.Queue) -> int:
     """Without --to: accepted documents pass, jobs signed by the queue; the others stay out."""
     status = OK
 
-    def act(group: list[Arrival]) -> None:
+    def judged(group: list[Arrival]) -> list[tuple[Arrival, accept.Verdict]]:
+        return list(zip(group, accept.Judge(queue, clock.now()).verdicts(group)))
+
+    def pass_on(judgements: list[tuple[Arrival, accept.Verdict]]) -> None:
         nonlocal status
-        for arrival, verdict in zip(group, accept.Judge(queue, clock.now()).verdicts(group)):
+        for arrival, verdict in judgements:
             if isinstance(verdict, CitError):
                 status = worst(status, messages.complain(verdict))
             elif isinstance(arrival, Document):
                 sys.stdout.buffer.write(verdict if isinstance(verdict, bytes) else arrival.raw)
         sys.stdout.buffer.flush()
 
-    in_groups(0, act)
+    in_groups(0, judged, pass_on)
     return status
 
 
@@ -84,12 +58,12 @@ def queued(intake: Intake, write: Callable[[Document], bytes]) -> int:
     """With --to: groups of documents go into their queues; a ticket for each."""
     status = OK
 
-    def act(group: list[Arrival]) -> None:
+    def answer(answers: list[Answer]) -> None:
         nonlocal status
-        status = worst(status, answered(intake.take(group), write))
+        status = worst(status, answered(answers, write))
         intake.wake()
 
-    in_groups(0, act)
+    in_groups(0, intake.take, answer)
     return status
 
 

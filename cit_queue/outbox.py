@@ -14,7 +14,7 @@ from typing import Union
 
 from . import accept
 from .accept import Answer
-from .cit_format import body, clock, control, home, journal, names, put, reader, shelf, spool, ticket, trust, wake
+from .cit_format import body, clock, control, home, journal, names, put, reader, shelf, spool, trust, wake
 from .cit_format.document import Document
 from .cit_format.errors import DENIED, CitError
 from .cit_format.reader import Faulty
@@ -127,7 +127,7 @@ class Outbox:
         """A ticket for each document: `kept`, or `accepted` once a queue took it."""
         for directory, state in ((self.sent, put.ACCEPTED), (self.path, KEPT)):
             for _, document in _read(directory):
-                yield Answer(ticket.ticket(document.id, document.name, document.raw, state))
+                yield accept.answer((document.id, document.name), document, state)
 
     def _forget(self, queues: Places) -> None:
         """Remove from sent/ what is seen done in its queue, or has expired."""
@@ -145,9 +145,8 @@ class Outbox:
         return self._answer(document, None)
 
     def _answer(self, arrival: Union[Document, Faulty], error: CitError | None) -> Answer:
-        if isinstance(arrival, Faulty):
-            return Answer(ticket.ticket(clock.new_id(), "refused", arrival, "refused", error), error)
-        return Answer(ticket.ticket(arrival.id, arrival.name, arrival.raw, "refused" if error else KEPT, error), error)
+        known = (clock.new_id(), "refused") if isinstance(arrival, Faulty) else (arrival.id, arrival.name)
+        return accept.answer(known, arrival, error or KEPT)
 
     def _note(self, moves: list[tuple[Document, str]]) -> None:
         journal.note(home.path() / "log", [(f"{job.id}-{job.name}", word, full_name(job)) for job, word in moves], "queue")
