@@ -21,8 +21,8 @@ from .cit_format.errors import worst
 from .finishing import End
 from .slots import Over, Running, Slots
 
-GROUP = 64  # ends that are signed and moved together at most
-LINGER = 0.02  # seconds that an end waits for others while jobs still run
+GROUP = 128  # ends that are signed and moved together at most
+LINGER = 0.05  # seconds that an end waits for others while jobs still run
 PACE = 0.2  # seconds of the past whose ends say how many jobs to take ahead
 WAKES = 0.5  # seconds between two starts of on-end while jobs still run
 QUIET = 1.0  # seconds without a beginning or end after which there is time to look into the inbox
@@ -48,9 +48,11 @@ class Pass:
         self.inbox: list[str] | None = None  # names in order; None: look again
         self.left: set[str] = set()  # names that stay in the inbox
         self.wishes: dict[str, list[str]] = {}  # names in control by job
+        self.obeyed = self.wishes  # of these, what has been looked at
         self.urgent: set[str] = set()  # jobs (by ID) that are to be taken without a slot, to be ended
         self.due: dict[str, int] = {}  # names in the inbox, and when they are to be taken without a slot
         self.restless = False  # a wish could not be passed on yet
+        self.moves: list[tuple[str, str, str]] = []  # lines for the log, not yet written
         self.paces: deque[float] = deque()  # when jobs ended of late
         self.stirred = time.monotonic()  # when one began or ended last
 
@@ -103,6 +105,8 @@ class Pass:
 
     def listen(self, timeout: float) -> None:
         """Wait so long at most for an end or an arrival, and take note of it."""
+        if timeout:
+            self.note()
         sockets = self.slots.sockets()
         found, _, _ = select.select([*sockets, self.arrivals.fd], [], [], timeout)
         if self.arrivals.fd in found or timeout >= self.arrivals.pause:
@@ -117,6 +121,11 @@ class Pass:
         if self.slots.adopted:
             self.over(self.slots.left())
 
+    def note(self) -> None:
+        """Write down what has begun."""
+        self.account.note(self.moves, "run")
+        self.moves.clear()
+
     def meanwhile(self) -> None:
         """Keep the slots at work between two parts of something longer."""
         self.listen(0)
@@ -125,10 +134,11 @@ class Pass:
     def obey(self) -> None:
         """Look what is wished: told to those that run; what is cancelled before it began is taken to be ended."""
         wishes = control.targets(self.account / "control")
-        if wishes != self.wishes:
+        if wishes != self.obeyed:
+            self.obeyed = wishes
             self.wishes, self.left, self.inbox = wishes, set(), None
             self.urgent = {target for target, found in wishes.items() if self.cancels(found)}
-            self.waiting = [each for each in self.waiting if each.job.id not in wishes or not self.is_decided(each)]
+            self.waiting = [each for each in self.waiting if not self.is_decided(each)]
         elif not self.restless:
             return
         self.restless = not self.slots.obey(self.wishes)
@@ -174,19 +184,19 @@ class Pass:
         self.waiting = sorted(self.waiting + [each for each in attempts if not self.is_decided(each)], key=lambda each: each.name)
 
     def begin(self) -> None:
-        """Begin what waits, in order, as long as slots and processors are free."""
-        moves = []
+        """Begin what waits, in order, as long as slots and processors are free; wishes are looked at last of all."""
         while self.waiting and self.slots.has_room(self.waiting[0]):
             first = self.waiting.pop(0)
+            self.wishes = control.targets(self.account / "control")
             if not self.is_decided(first):
-                moves.append(self.slots.begin(first))
+                self.moves.append(self.slots.begin(first))
                 self.stirred = time.monotonic()
-        self.account.note(moves, "run")
 
     def is_decided(self, mine: Attempt) -> bool:
         """Whether a job is not to begin: it is over before it began, or is held and goes back into the inbox."""
-        now = clock.now()
-        standing = control.look(self.account / "control", mine.job, mine.task, mine.number, self.account.signers, now)
+        now, standing = clock.now(), control.Standing()
+        if mine.job.id in self.wishes:
+            standing = control.look(self.account / "control", mine.job, mine.task, mine.number, self.account.signers, now)
         verdict = attempt.verdict(mine, standing, now)
         if verdict == attempt.HOLD:
             spool.rename_new(self.account / "running" / mine.name, self.account / "inbox" / mine.name)
@@ -208,6 +218,7 @@ class Pass:
 
     def finish(self) -> None:
         """Write down the ends at hand; those that come meanwhile are the next group."""
+        self.note()
         group, self.ends = self.ends[:GROUP], self.ends[GROUP:]
         finishing.finish(self.account, group, self.base, self.meanwhile)
         self.tells = True
@@ -218,4 +229,5 @@ class Pass:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        wake.arrived(self.account / "finished", str(self.account.settings.get("on-end", home.ACCOUNT_ON_END)))
+        line = str(self.account.settings.get("on-end", home.ACCOUNT_ON_END))
+        wake.arrived(self.account / "finished", f"cd .. && {line}" if line else "")

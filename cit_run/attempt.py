@@ -80,7 +80,7 @@ def checked(attempt: Attempt) -> None:
     said = job.table("job")
     signed_script(job)
     environment.asked_for(job)
-    for key in ("time", "start-within"):
+    for key in ("time", "start-within", "stall"):
         try:
             attempt.duration(key)
         except CitError as error:
@@ -135,6 +135,7 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
         environment=own,
         limit=attempt.duration("time") / clock.SECOND,
         deadline=attempt.integer("deadline") / clock.SECOND,
+        stall=attempt.duration("stall") / clock.SECOND,
         bound=bound,
     )
 

@@ -154,7 +154,7 @@ def ran(mine: Attempt, account: home.Account, base: dict[str, str], shim: Shim, 
     """Run one job; its document goes to stdout and into its record, or on a terminal into its record alone."""
     own = unused(account / "work", mine.own)
     place, before = attempt.laid_out(mine, account, 1, own)
-    account.note([(mine.own, "started", f"{os.path.relpath(place.workspace, account.path)}, by hand")], "run")
+    account.note([(mine.own, "started", f"{workspace.short(place)}, by hand")], "run")
     shim.give(attempt.order(mine, place, base, before, account.path, bound=True))
     ending = attended(shim, mine, place, interrupt, Show(place.log) if is_shown else None)
     end = End(mine, place, ending)

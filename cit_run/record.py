@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from .cit_format import body, clock, document, journal
 from .shim import Ending
 
-STATES = {"time": "TIMEOUT", "deadline": "DEADLINE", "cancel": "CANCELLED", "lost": "NODE_FAIL"}
+STATES = {"time": "TIMEOUT", "stall": "TIMEOUT", "deadline": "DEADLINE", "cancel": "CANCELLED", "lost": "NODE_FAIL"}
 WHY = {
     "time": "over its time limit",
+    "stall": "its log was silent for longer than it may be",
     "deadline": "not done by its deadline",
     "cancel": "cancelled",
     "lost": "its supervisor was killed, or the machine went down; how it ended is not known",
@@ -37,7 +38,7 @@ def state(ending: Ending) -> str:
 
 def status(ending: Ending) -> int:
     """The status that a shell would give the job: 124 time limit, 125 cit itself failed, 128 + signal."""
-    if ending.why in ("time", "deadline"):
+    if ending.why in ("time", "stall", "deadline"):
         return 124
     if ending.why in ("lost", "before"):
         return FAILED_HERE

@@ -34,13 +34,14 @@ class Order(NamedTuple):
     environment: dict[str, str]
     limit: float = 0.0  # seconds, 0: none
     deadline: float = 0.0  # seconds since 1970, 0: none
+    stall: float = 0.0  # seconds of a silent log, 0: any
     bound: bool = False  # the job ends with cit-run
 
 
 class Ending(NamedTuple):
     """How a job ended: exit status, signal (0: none), why, the program's start and end (microseconds), and wait4's figures.
 
-    why: empty, or time, deadline, cancel, exec (not started), before (a step before it failed), lost (its shim was killed),
+    why: empty, or time, stall, deadline, cancel, exec (not started), before (a step before it failed), lost (its shim was killed),
     unready (never begun, for want of disk space).
     """
 

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Mapping
 from typing import NamedTuple, Union
 
-from . import attempt, recovery
+from . import attempt, recovery, workspace
 from .attempt import Attempt
 from .cit_format import clock, control, home, messages
 from .cit_format.errors import BUG, IO, OK, CitError, worst
@@ -72,7 +72,7 @@ class Slots:
         self.running[shim] = Running(wanted, place)
         with contextlib.suppress(BrokenPipeError):  # it is heard of like any other shim that has died
             shim.give(attempt.order(wanted, place, self.base, before, self.account.path))
-        return wanted.own, "started", f"{os.path.relpath(place.workspace, self.account.path)}, cpus {wanted.cpus}"
+        return wanted.own, "started", f"{workspace.short(place)}, cpus {wanted.cpus}"
 
     # --- ends -----------------------------------------------------------------------------------------------------
 

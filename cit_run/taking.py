@@ -67,6 +67,7 @@ def take(account: home.Account, found: list[str]) -> Taken:
     back: list[str] = []
     status, now = OK, clock.now()
     refused: list[tuple[str, Document | Faulty, CitError]] = []
+    wishes = control.targets(account / "control")
     with spool.Claim(account / "inbox") as claim:
         for name in found:
             raw = claim.take(name)
@@ -79,7 +80,9 @@ def take(account: home.Account, found: list[str]) -> Taken:
                 if is_beyond(item):
                     raise CitError(DATA, "a section in a version that this program does not know", "it stays in the inbox for a newer cit-run")
                 mine = believed(account, name, item, now)
-                standing = control.look(account / "control", item, mine.task, mine.number, account.signers, now)
+                standing = control.Standing()
+                if item.id in wishes:
+                    standing = control.look(account / "control", item, mine.task, mine.number, account.signers, now)
             except CitError as error:
                 status = worst(status, messages.complain(error, name))
                 if isinstance(item, Document) and is_beyond(item):

@@ -36,6 +36,7 @@ class Job:
     environment: dict[str, str]
     limit: float
     deadline: float
+    stall: float
     bound: bool
 
     def __init__(self, order: dict[str, object]) -> None:
@@ -65,10 +66,14 @@ class Watch:
         self.bounded = True
         self.end_at = 0.0  # monotonic; 0: no limit
         self.kill_at = 0.0
+        self.stall = 0.0  # seconds of silence; 0: any
+        self.stirred = 0.0
         self.paused_at = 0.0
 
     def begin(self) -> None:
-        """The time limit counts from here."""
+        """The limits of the program count from here."""
+        self.stall = self.job.stall
+        self.stirred = time.time()
         self.end_at = time.monotonic() + self.job.limit if self.job.limit else 0.0
 
     def step(self, argv: list[str], directory: str, note_pid: bool = False) -> tuple[int, int, Figures]:
@@ -80,9 +85,7 @@ class Watch:
         try:
             pid = processes.spawned(argv, directory, self.job.log, self.job.environment)
         except OSError as error:
-            log = os.open(self.job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            os.write(log, f"cit-run: cannot start {argv[0]}: {error.strerror}\n".encode())
-            os.close(log)
+            self.log(f"cit-run: cannot start {argv[0]}: {error.strerror}\n")
             self.why = "exec"
             return (127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126), 0, []
         if note_pid:
@@ -92,6 +95,23 @@ class Watch:
             if ended:
                 return ended
             self.look(pid)
+
+    def log(self, text: str) -> None:
+        """A line of ours in the job's log."""
+        try:
+            log = os.open(self.job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            os.write(log, text.encode())
+            os.close(log)
+        except OSError:
+            return  # a full disk does not change what is done
+
+    def silence(self) -> float:
+        """Seconds since the program printed anything, began or went on after a pause."""
+        try:
+            printed = os.stat(self.job.log).st_mtime
+        except OSError:
+            printed = 0.0
+        return time.time() - max(printed, self.stirred)
 
     def pid_noted(self, pid: int) -> None:
         """`pid` for people, and in `status` with the start time, which tells it from a later process of this number."""
@@ -120,6 +140,8 @@ class Watch:
         if self.why:
             return max(0.0, self.kill_at - now)
         waits = [self.end_at - now] if self.end_at and not self.paused_at else []
+        if self.stall and not self.paused_at:
+            waits.append(self.stall - self.silence())
         if self.job.deadline:
             waits.append(self.job.deadline - time.time())
         return max(0.0, min(waits)) if waits else None
@@ -132,7 +154,7 @@ class Watch:
             self.tell("paused")
         if (signal.SIGUSR2 in asked or signal.SIGTERM in asked) and self.paused_at:
             self.end_at += now - self.paused_at if self.end_at else 0.0
-            self.paused_at = 0.0
+            self.paused_at, self.stirred = 0.0, time.time()
             processes.signalled(signal.SIGCONT)
             self.tell("resumed")
         if not self.why:
@@ -142,6 +164,8 @@ class Watch:
                 self.why = "deadline"
             elif self.end_at and not self.paused_at and now >= self.end_at:
                 self.why = "time"
+            elif self.stall and not self.paused_at and self.silence() >= self.stall:
+                self.why = "stall"
             if self.why and pid:
                 self.kill_at = now + GRACE
                 processes.group_signalled(pid, signal.SIGTERM)

@@ -79,13 +79,22 @@ def place_of(work: str, own: str) -> Place:
     return place(work, own, os.path.realpath(f"{work}/{own}"))
 
 
+def short(place: Place) -> str:
+    """`work/NAME/SLOT`, for the log of moves."""
+    return "/".join(["work", *place.workspace.split("/")[-2:]])
+
+
 def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int, incremental: bool) -> Place:
     """Give an attempt a workspace, its links, and a record with `files` in it."""
     home = f"{work}/{name}"
     os.makedirs(home, 0o700, exist_ok=True)
     with Lock(f"{home}/.lock"):
         entries = os.listdir(home)
-        found = [slot(work, home, int(entry)) for entry in entries if entry.isdigit()]
+        found = []
+        for existing in sorted(int(entry) for entry in entries if entry.isdigit()):
+            found.append(slot(work, home, existing))
+            if found[-1].state == GOOD and not incremental:
+                break  # the others would not change the choice
         number, keeps = chosen(found, slots, incremental)
         old = [f"{home}/{entry}" for entry in entries if entry.startswith(".old-")]
         made = place(work, own, f"{home}/{number}")

@@ -25,7 +25,7 @@ def test_order_is_that_of_ls(bench: Bench, tmp_path: Path) -> None:
 
 def test_arrival_while_a_long_job_runs(bench: Bench, tmp_path: Path) -> None:
     """What arrives meanwhile runs at once in the free slot, its result is finished, and on-end has been started for it."""
-    bench.set(on_end=f"ls >>{tmp_path}/told")
+    bench.set(on_end=f"ls finished >>{tmp_path}/told")
     slow = bench.send(f"#!/bin/sh\nuntil [ -e {tmp_path}/stop ]; do sleep 0.02; done\n")
     started = bench.start("--slots", "2")
     until(lambda: bench.runs(slow))

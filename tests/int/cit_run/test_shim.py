@@ -110,6 +110,15 @@ def test_time_limit(bench: Bench) -> None:
     assert "time limit" in str(result["why"]) and 1000 <= int(str(result["wall-ms"])) < 4000
 
 
+def test_silence(bench: Bench) -> None:
+    """A job whose log is silent for too long is ended; one that prints now and then is not."""
+    silent = bench.send("#!/bin/sh\necho on; sleep 60\n", stall="1s")
+    talks = bench.send("#!/bin/sh\nfor i in 1 2 3 4; do sleep 0.4; echo $i; done\n", stall="1s")
+    bench.run()
+    assert bench.result(silent)["state"] == "TIMEOUT" and "silent" in str(bench.result(silent)["why"])
+    assert bench.result(talks)["state"] == "COMPLETED"
+
+
 def test_deadline(bench: Bench) -> None:
     """A running job is ended at its deadline; one that comes too late never begins."""
     soon = bench.send("#!/bin/sh\nsleep 60\n", deadline=body.Time((clock.now() // clock.SECOND + 2) * clock.SECOND))
