@@ -38,12 +38,6 @@ class Git:
         """Whether git does it."""
         return self._run(place, words, self.out, self.out)[0] == 0
 
-    def try_quietly(self, place: Path, *words: str) -> bool:
-        """The same, where what git says is of no use to anybody."""
-        import subprocess
-
-        return self._run(place, words, subprocess.DEVNULL, subprocess.DEVNULL)[0] == 0
-
     def must(self, place: Path, *words: str) -> None:
         """Have git do it; else CitError."""
         if not self.tried(place, *words):

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from io import BytesIO
 
 from .cit_format.errors import DATA, NOT_FOUND, CitError
-from .options import check_below, read
+from .options import check_below
+from .wish import read
 
 
 def archives(named: list[str]) -> Iterator[bytes]:

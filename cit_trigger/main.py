@@ -10,7 +10,6 @@ Pages: docs/stages/trigger.md, docs/howto/push-a-git-tree.md, docs/format/job.md
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Optional
 
 import typer
@@ -77,22 +76,6 @@ def sources(source: str | None, no_source: bool, repo: str | None, ref: str | No
     return gathered(tree, dirty)
 
 
-def scripts(words: list[str], name: str | None, script: str | None, each: str | None) -> Iterator[list[tuple[str, bytes]]]:
-    """Name and script of each job, in groups as their lines arrive."""
-    if script is not None:
-        yield [(wish.job_name(name, ["script" if script == "-" else script]), options.read(script, "--script"))]
-    elif each is None:
-        yield [(wish.job_name(name, words), wish.command_script(words))]
-    elif words:
-        made = wish.script_of(words)
-        fixed = None if "{}" in words[0] else wish.job_name(name, words)
-        for lines in wish.lines(each):
-            yield [(fixed or wish.job_name(name, [words[0].replace("{}", line)]), made(line)) for line in lines]
-    else:
-        for lines in wish.lines(each):
-            yield [(wish.job_name(name, line.split()[:1]), wish.line_script(line)) for line in lines if line.strip()]
-
-
 def sign_documents(files: list[str], author: Author, lifetime: int, dry: bool) -> int:
     """Complete and sign documents that others wrote; one that cannot be does not stop the others."""
     from .cit_format import inputs
@@ -157,6 +140,7 @@ def main(
     """Make signed jobs and write them to stdout."""
     messages.set_up("cit-trigger", quiet, verbose)
     run, now = list(words or []), clock.now()
+    options.check_text(sys.argv[: len(sys.argv) - len(options.after_dashes(sys.argv))], "an option")
     check_wishes(run, script, each, sign, [script, each, *(files or [])], run == options.after_dashes(sys.argv))
     lifetime = options.lifetime(expires)
     mine = author(queue_for(queue), key)
@@ -188,7 +172,7 @@ def main(
     sections = [*(sent.written() if sent else []), *options.sections(export or [], config or [], keep or [], files or [])]
     maker = wish.Maker(Form(mine.who, options.job_keys(asked, now), lifetime, b"".join(sections)))
     out = sys.stdout.buffer
-    for group in scripts(run, name, script, each):
+    for group in wish.scripts(run, name, script, each):
         for named, text in group:
             unsigned = maker.unsigned(named, text)
             out.write(unsigned if dry else wish.signed(unsigned, mine.signer, mine.person))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from .cit_format import body, clock, document
 from .cit_format.body import Time
-from .cit_format.errors import DATA, NOT_FOUND, USAGE, CitError
+from .cit_format.errors import DATA, USAGE, CitError
+from .wish import fits, read
 
 WITH_UNIT: dict[str, Callable[[str], int]] = {"time": clock.duration, "start-within": clock.duration, "mem": clock.size, "tmp": clock.size}
 LONGEST = 30 * clock.DAY  # what a queue takes
@@ -28,6 +29,15 @@ def spelt_out(arguments: list[str]) -> list[str]:
 def after_dashes(arguments: list[str]) -> list[str]:
     """What stands after the first `--`; nothing where there is none."""
     return arguments[arguments.index("--") + 1 :] if "--" in arguments else []
+
+
+def check_text(words: Iterable[str], what: str) -> None:
+    """2 where one of these is bytes that are no UTF-8: a document holds text."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise CitError(USAGE, f"{what} holds bytes that are no UTF-8", "only a command after -- and lines of --each may") from None
 
 
 def job_keys(given: Mapping[str, object], now: int) -> dict[str, object]:
@@ -108,7 +118,9 @@ def sections(export: Iterable[str], config: Iterable[str], keep: Iterable[str], 
     if brought:
         from .archive import archives
 
-        written += [document.section("files", "tar", archive) for archive in archives(brought)]
+        for archive in archives(brought):
+            written.append(document.section("files", "tar", archive))
+            fits(written[-1], "what --files names")
     return written
 
 
@@ -121,6 +133,7 @@ def variable(item: str) -> tuple[str, str]:
         if name not in os.environ:
             raise CitError(USAGE, f"--export: {name} is not set here", f"say its value: --export {name}=VALUE")
         value = os.environ[name]
+        check_text([value], f"--export {name}")
     return name, value
 
 
@@ -131,7 +144,8 @@ def setting(item: str) -> Iterable[tuple[str, str]]:
         if not name:
             raise CitError(USAGE, f"--config {item!r}", "--config NAME=VALUE, or a file of such lines")
         return [(name, value)]
-    text = read(item, "--config").decode("utf-8", "surrogateescape")
+    text = os.fsdecode(read(item, "--config"))
+    check_text([text], item)
     lines = [line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
     for line in lines:
         if not line.partition("=")[0] or "=" not in line:
@@ -143,12 +157,3 @@ def check_below(path: str, option: str) -> None:
     """2 where a path leads out of the workspace."""
     if not path or path.startswith("/") or ".." in path.split("/"):
         raise CitError(USAGE, f"{option} {path!r}", "a path below the workspace, without .. in it")
-
-
-def read(path: str, option: str) -> bytes:
-    """The bytes of a file that an option names, or of stdin for `-`; 66 where there is none."""
-    try:
-        with open(0 if path == "-" else path, "rb", closefd=path != "-") as stream:
-            return stream.read()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise CitError(NOT_FOUND, f"{path}: {error.strerror}", f"{option} names a file that is here, or - for stdin") from None

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from . import bundle
 from .address import public, resolved
 from .cit_format import body, clock, document
-from .cit_format.errors import NOT_FOUND, CitError
+from .cit_format.errors import DATA, NOT_FOUND, CitError
 from .git import asked, git, records, settings_of
 from .wish import fits
 
@@ -61,7 +61,11 @@ class Gathered(NamedTuple):
 
     def written(self) -> list[bytes]:
         """The sections, `source` first."""
-        return [document.section("source", "tsv", body.tsv(self.rows)), *self.sections]
+        try:
+            return [document.section("source", "tsv", body.tsv(self.rows)), *self.sections]
+        except UnicodeEncodeError:
+            what = "a path, branch or address of this tree is no UTF-8"
+            raise CitError(DATA, what, "documents hold UTF-8 only: rename it, or push without the source: --no-source") from None
 
 
 def gathered(directory: str, dirty: bool) -> Gathered:
@@ -127,7 +131,7 @@ def add(push: Gathered, tree: Tree, above: str, dirty: bool) -> None:
             section = document.section("change", "diff", patch.text, **said)
             fits(section, f"the change of {tree.path}", "commit it, and push the commit to a remote")
             push.sections.append(section)
-            push.told.append(Told("note", f"sent: {tree.path}: changes of {patch.files} files, {patch.lines} lines"))
+            push.told.append(Told("note", f"sent: {tree.path}: changes that are not committed: lines: {patch.lines}, files: {patch.files}"))
     push.told.extend(left_behind(tree, dirty))
     parent = address.url if address.url != NONE else tree.directory
     for inner in submodules(tree):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .cit_format.keys import Signer
 
 SECTION_LIMIT = 16 << 20  # bytes of a section as written: what readers take
+DOCUMENT_LIMIT = 64 << 20
 LINE_LIMIT = 1 << 20  # bytes of a line of --each
 PIECE = 1 << 16
 
@@ -62,12 +63,28 @@ def line_script(line: str) -> bytes:
     return os.fsencode(f"#!/bin/sh\n{line}\n")
 
 
+def file_script(text: bytes, name: str) -> bytes:
+    """A script as it stands in its file; a last newline is added where it is missing, so that it can be read in the document."""
+    if not text.strip():
+        raise CitError(DATA, f"{name}: the script is empty", "--script names a program text")
+    return text if text.endswith(b"\n") or not document.is_text(text + b"\n") else text + b"\n"
+
+
 def check_command(words: list[str]) -> None:
     """2 where the first word cannot be a program."""
     if not words or not words[0]:
         raise CitError(USAGE, "nothing to run", "cit-trigger -- COMMAND..., --script FILE, or --sign FILE")
     if words[0].startswith("-"):
         raise CitError(USAGE, f"{words[0]!r} is no command", "options stand before --, the command after it")
+
+
+def read(path: str, option: str) -> bytes:
+    """The bytes of a file that an option names, or of stdin for `-`; 66 where there is none."""
+    try:
+        with open(0 if path == "-" else path, "rb", closefd=path != "-") as stream:
+            return stream.read()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise CitError(NOT_FOUND, f"{path}: {error.strerror}", f"{option} names a file that is here, or - for stdin") from None
 
 
 def lines(source: str) -> Iterator[list[str]]:
@@ -85,6 +102,23 @@ def lines(source: str) -> Iterator[list[str]]:
             yield [os.fsdecode(line) for line in whole.split(b"\n")]
     if rest:
         yield [os.fsdecode(rest)]
+
+
+def scripts(words: list[str], name: str | None, script: str | None, each: str | None) -> Iterator[list[tuple[str, bytes]]]:
+    """Name and script of each job, in groups as their lines arrive."""
+    if script is not None:
+        text = file_script(read(script, "--script"), script)
+        yield [(job_name(name, ["script" if script == "-" else script]), text)]
+    elif each is None:
+        yield [(job_name(name, words), command_script(words))]
+    elif words:
+        made = script_of(words)
+        fixed = None if "{}" in words[0] else job_name(name, words)
+        for group in lines(each):
+            yield [(fixed or job_name(name, [words[0].replace("{}", line)]), made(line)) for line in group]
+    else:
+        for group in lines(each):
+            yield [(job_name(name, line.split()[:1]), line_script(line)) for line in group if line.strip()]
 
 
 # --- documents ------------------------------------------------------------------------------------------------------
@@ -116,6 +150,8 @@ class Maker:
             self.head = document.section("job", "toml", body.toml({**self.form.who, **times, **self.form.keys}))
         part = document.section("script", "sh", script)
         fits(part, "the script")
+        if len(part) + len(self.form.sections) > DOCUMENT_LIMIT - LINE_LIMIT:
+            raise CitError(DATA, f"a job over {DOCUMENT_LIMIT >> 20}M", "have the job fetch large data itself")
         return b"@cit 1 %s %s\n%s%s%s" % (clock.new_id(now).encode(), name.encode(), self.head, part, self.form.sections)
 
 
