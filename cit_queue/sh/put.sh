@@ -24,7 +24,8 @@ directory() { # PATH: made where it is missing
 next_key() { # DIRECTORY PRIORITY [SEQUENCE]: key; the sequence is max(clock, last + 1) under a lock
   sequence=${3:-0}
   if [ "$sequence" = 0 ]; then
-    exec 8>>"$1/.sequence" || die 74 "cannot write $1/.sequence"
+    true >>"$1/.sequence" || die 74 "cannot write $1/.sequence"
+    exec 8>>"$1/.sequence"
     flock 8 || die 74 "cannot lock $1/.sequence"
     read -r last <"$1/.sequence" || [ -n "$last" ] || last=0
     last=${last#"${last%%[!0]*}"}
@@ -58,7 +59,8 @@ shelve() { # FILE DIRECTORY NAME: under this name, synced; the same bytes, or wh
 
 lock() { # FILE [-n]: locked as descriptor 9, and still the file of that name
   while :; do
-    exec 9>>"$1" || die 74 "cannot write $1"
+    true >>"$1" || die 74 "cannot write $1" # an exec that fails would end the shell
+    exec 9>>"$1"
     # shellcheck disable=SC2086 # an option, or nothing
     flock ${2-} 9 || { [ -n "${2-}" ] && return 1; } || die 74 "cannot lock $1"
     [ "$(stat -Lc %i "$1" 2>/dev/null)" != "$(stat -Lc %i /proc/self/fd/9)" ] || return 0
