@@ -32,6 +32,9 @@ class CitError(Exception):
         self.hint = hint
         self.where = where
 
+    def __reduce__(self) -> tuple[type[CitError], tuple[int, str, str, str]]:
+        return CitError, (self.status, self.what, self.hint, self.where)
+
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" if self.where else self.what
 

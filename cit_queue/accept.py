@@ -5,6 +5,8 @@ Pages: docs/stages/queue.md, docs/directories.md. The judging itself is cit_form
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import NamedTuple, Union
 
 from . import wishes
@@ -15,7 +17,7 @@ from .cit_format.document import Document
 from .cit_format.errors import DATA, NO, CitError
 from .cit_format.reader import Faulty
 
-FEW = 8  # up to so many documents no threads are worth their start
+MANY = 100  # from so many documents on a second process is worth its start
 Arrival = Union[Document, Faulty]
 Verdict = Union[bytes, Wish, CitError]  # an accepted job as it now stands, a wish with power, or why it is refused
 
@@ -44,7 +46,7 @@ class Judge:
         self.now = now
         self.event = document.section("event", "tsv", journal.event("queue", "accepted", queue.name + remark, now))
         self.begin, self.end = document.section("signature", "sshsig", b"", by=queue.identity, ns="cit-queue").split(b"\n", 1)
-        _ = queue.signers, queue.signer, queue.full_name  # read here, once, before threads ask for them
+        _ = queue.signers, queue.signer, queue.full_name  # read here, once
 
     def verdict(self, arrival: Arrival) -> Verdict:
         """The job with `accepted` and the queue's signature, or the wish that a control document is, or why it is refused."""
@@ -63,15 +65,40 @@ class Judge:
         return b"%s%s\n%s%s" % (raw, self.begin, queue.signer.sign(raw, "cit-queue"), self.end)
 
     def verdicts(self, arrivals: list[Arrival]) -> list[Verdict]:
-        """`verdict` for each, in order; checking signatures leaves the interpreter's lock, so that two cores serve a long group."""
-        if len(arrivals) <= FEW:
+        """`verdict` for each, in order; the second half of a long group in a process beside this one, for two cores."""
+        if len(arrivals) < MANY:
             return [self.verdict(arrival) for arrival in arrivals]
-        from concurrent.futures import ThreadPoolExecutor
-
         half = len(arrivals) // 2
-        with ThreadPoolExecutor(1) as pool:
-            others = pool.submit(lambda: [self.verdict(arrival) for arrival in arrivals[half:]])
-            return [self.verdict(arrival) for arrival in arrivals[:half]] + others.result()
+        others = begun_beside(lambda: [self.verdict(arrival) for arrival in arrivals[half:]])
+        return [self.verdict(arrival) for arrival in arrivals[:half]] + others()
+
+
+def begun_beside(act: Callable[[], list[Verdict]]) -> Callable[[], list[Verdict]]:
+    """Begin `act` in a process of its own; what is returned waits for its outcome. If that process dies, it is done here."""
+    import pickle
+
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reading)
+            with os.fdopen(writing, "wb") as stream:
+                pickle.dump(act(), stream)
+        finally:
+            os._exit(0)
+    os.close(writing)
+
+    def outcome() -> list[Verdict]:
+        with os.fdopen(reading, "rb") as stream:
+            told = stream.read()
+        os.waitpid(pid, 0)
+        try:
+            verdicts: list[Verdict] = pickle.loads(told)  # by our own child, over a pipe that nobody else has
+        except (EOFError, pickle.UnpicklingError):
+            verdicts = act()
+        return verdicts
+
+    return outcome
 
 
 def check_order(job: dict[str, Value]) -> None:
