@@ -131,8 +131,10 @@ class Machine:
         return len(path.read_text().splitlines()) if path.exists() else 0
 
     def tick(self, rounds: int = 2) -> None:
-        """What cron would do."""
+        """What cron would do, until the job is done."""
         for _ in range(rounds):
+            if self.queue_copies() == ["done"] and not list((self.home / ".cit/finished").glob("*.cit")):
+                break
             for line in TICK:
                 self.sh(line, check=False)
 
@@ -149,6 +151,6 @@ class Machine:
         young = list((self.home / ".cit").rglob(".claim/.*"))
         for path in young:
             os.utime(path, (time.time() - 7200,) * 2)
-        if young:
-            self.tick(1)
+        for line in TICK if young else ():
+            self.sh(line, check=False)
         return list((self.home / ".cit").rglob(".claim/*"))
