@@ -93,14 +93,13 @@ def job_of(copies: list[Copy], said: moves.Facts, now: int) -> Job:
     word = state(copy, said)
     queue = next((os.path.basename(other.queue) for other in copies if other.queue), "")
     submitter, builder, started, ended = said.submitter, said.builder, said.started, said.ended
-    if not word or (word in story.FINAL and not (started and ended)):
+    elapsed = max(0, (ended or now) - started) if started and (ended or word == "RUNNING") else None
+    if not word or (word in story.FINAL and elapsed is None):
         told = opened(copy)
         word = word or str(told.get("state") or "")
         submitter, builder = submitter or _text(told, "submitter"), builder or _text(told, "builder")
-        started, ended = started or _moment(told, "started"), ended or _moment(told, "ended")
-    elapsed = None
-    if started and (ended or word == "RUNNING"):
-        elapsed = max(0, (ended or now) - started)
+        ended = ended or _moment(told, "ended")
+        elapsed = story.elapsed(told, now)
     when = ended if word in story.FINAL else started if word == "RUNNING" else said.accepted or clock.id_moment(copy.file.id)
     return Job(copy, word, queue, builder, submitter, when, elapsed)
 

@@ -161,6 +161,7 @@ def main(
     ),
     path: bool = typer.Option(False, "--path", help="Only where its document lies now"),
     identity: bool = typer.Option(False, "--id", help="Only its whole ID"),
+    raw: bool = typer.Option(False, "--raw", help="Only the document itself, byte for byte"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where it is looked up: @NAME or a directory"),
     table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
     tsv: bool = typer.Option(False, "--tsv", help="TSV: key, value; as in a pipe"),
@@ -171,7 +172,9 @@ def main(
     there, now = places.here(queue), clock.now()
     first = True
     for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now)]:
-        if path or identity:
+        if raw:
+            sys.stdout.buffer.write(job.document.raw)
+        elif path or identity:
             print(os.path.abspath(job.path) if path else job.document.id)
         elif form == screen.JSON:
             known = facts(job)
