@@ -51,7 +51,8 @@ class Notes:
 
     def keep(self, present: Iterable[str]) -> None:
         """Write the notes, if they changed; of file names those that are still there."""
-        self.never.intersection_update(present)
+        if self.never:
+            self.never.intersection_update(present)
         rows = [("looked", clock.iso(self.looked)), ("builders", self.builders), *(("never", name) for name in sorted(self.never))]
         text = body.tsv(rows)
         if text != self.before:

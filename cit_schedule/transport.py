@@ -63,10 +63,7 @@ def _inbox(place: Path, documents: list[Document]) -> list[Document]:
 
 def _done(place: Path, documents: list[Document]) -> list[Document]:
     queue = home.Queue(place)
-    try:
-        tickets = door.put_done(queue, documents)
-    except FileNotFoundError:  # a copy went from `assigned` to `sent` while it was looked at
-        tickets = door.put_done(queue, documents)
+    tickets = door.put_done(queue, documents)
     # What is to be tried again waits before the builder may forget it.
     attempts.put_again(queue, [job for job, ticket in zip(documents, tickets) if state(ticket) not in TAKEN_BACK], clock.now())
     wake.arrived(queue.path, queue.on_arrival)
