@@ -119,7 +119,8 @@ class Pass:
         if program:
             from .cit_format import through
 
-            self.status = through.through(self.queue / "waiting", self.to, ["sh", "-c", str(program)], self.look_ahead, "schedule")
+            here = ["sh", "-c", f'cd "$0" && {program}', str(self.queue.path)]
+            self.status = through.through(self.queue / "waiting", self.to, here, self.look_ahead, "schedule")
             return
         self.builders, self.status = builders.of_queue(self.queue, self.now)
         self.notes.about(self.builders)

@@ -221,7 +221,10 @@ def test_a_pass_waits_for_the_one_before_it_and_not_for_ever(tmp_path: Path, mon
 
 def test_another_program_chooses_when_queue_toml_names_one(machine: Machine) -> None:
     held, waiting = machine.push("-H")[0], machine.push()[0]
-    machine.set("queue.toml", f'program-schedule = "cit-schedule --queue {machine.queue.path} | tee $HOME/seen"')
+    machine.set("queue.toml", 'program-schedule = "./mine | tee $HOME/seen"')
+    mine = machine.queue / "mine"
+    mine.write_text("#!/bin/sh\nexec cit-schedule --queue @main\n")
+    mine.chmod(0o755)
     machine.schedule()
     assert machine.states(waiting) == ["assigned"] and machine.states(held) == ["held"]
     passed = (machine.place / "seen").read_text()
