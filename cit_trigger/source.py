@@ -72,7 +72,7 @@ def gathered(directory: str, dirty: bool) -> Gathered:
     """What a push of the tree around `directory` sends."""
     tree, prefix = found(directory)
     all_of_it = Gathered([], [], [], prefix)
-    add(all_of_it, tree, "", dirty)
+    add(all_of_it, tree, dirty)
     return all_of_it
 
 
@@ -102,7 +102,7 @@ def tree_at(top: str, path: str, submodule: str, shallow: bool | None = None) ->
     return Tree(top, path, submodule, commit, ref[len("refs/heads/") :] if ref.startswith("refs/heads/") else ref, shallow)
 
 
-def add(push: Gathered, tree: Tree, above: str, dirty: bool) -> None:
+def add(push: Gathered, tree: Tree, dirty: bool) -> None:
     """Add a tree, what its remote lacks, what is changed in it if that is wanted, and its submodules."""
     remote = chosen_remote(tree)
     address = public(remote.url, tree.directory)
@@ -148,7 +148,7 @@ def add_submodule(push: Gathered, tree: Tree, inner: Submodule, parent: str, dir
             hint = "git add it and commit, or send it as it is with --dirty"
             push.told.append(Told("warning", f"{path} is at {here.commit[:10]}; sent is {inner.commit[:10]}, which HEAD records", hint))
             here = here._replace(commit=inner.commit, ref="HEAD")
-        add(push, here, parent, dirty)
+        add(push, here, dirty)
         return
     address = public(resolved(inner.url, parent), tree.directory)
     push.rows.append([path, address.url, "HEAD", inner.commit, inner.name])

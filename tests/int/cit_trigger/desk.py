@@ -111,9 +111,9 @@ class Desk:
         return self.run("git", *words, at=at, stdin=stdin).stdout.decode().rstrip("\n")
 
     def commit(self, at: Path, **files: str) -> str:
-        """Write files, commit all that is there: the commit. A name's `__` is a slash."""
+        """Write files, commit all that is there: the commit."""
         for name, text in files.items():
-            path = at / name.replace("__", "/")
+            path = at / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         self.git("add", "-A", at=at)
@@ -124,7 +124,7 @@ class Desk:
         """A new git tree with one commit; with a remote of its own that has it, if one is named."""
         top = self.here / name
         self.git("init", "-q", str(top))
-        self.commit(top, main__c="int main;\n")
+        self.commit(top, **{"main.c": "int main;\n"})
         if remote:
             self.git("init", "-q", "--bare", str(self.home / remote))
             self.git("remote", "add", "origin", str(self.home / remote), at=top)
