@@ -23,18 +23,16 @@ _STEP = "import sys; sys.path.append({!r}); from {}.{} import main; main()"
 
 
 class Attempt(NamedTuple):
-    """A job that is ours to run: its file name, document, number, task, and when it was received (microseconds)."""
+    """A job that is ours to run: its file name, document, `COPY-NAME` (how its log, record and link are called), what its job
+    section says, number, task, and when it was received (microseconds)."""
 
     name: str
     job: Document
+    own: str
+    said: dict[str, body.Value]
     number: int
     task: int | None
     received: int
-
-    @property
-    def own(self) -> str:
-        """`COPY-NAME`: how its log, record and link are called."""
-        return own_name(self.name)
 
     @property
     def cpus(self) -> int:
@@ -43,12 +41,12 @@ class Attempt(NamedTuple):
 
     def integer(self, key: str) -> int:
         """A number or moment of its job section; 0 where it says none."""
-        value = self.job.table("job").get(key)
+        value = self.said.get(key)
         return value if isinstance(value, int) else 0
 
     def duration(self, key: str) -> int:
         """A duration of its job section in microseconds; 0 where it says none."""
-        value = self.job.table("job").get(key)
+        value = self.said.get(key)
         return clock.duration(value) if isinstance(value, str) else 0
 
 
@@ -71,13 +69,13 @@ def attempt_of(name: str, job: Document, now: int) -> Attempt:
     """The attempt that a document in `inbox` or `running` is. KEY of its name says when it was received."""
     given, parts = trust.assignment(job), names.parse(name)
     received = parts.sequence if parts and parts.sequence else now
-    return Attempt(name, job, given.attempt if given else 1, given.task if given else None, received)
+    number, task = (given.attempt, given.task) if given else (1, None)
+    return Attempt(name, job, f"{parts.copy}-{parts.name}" if parts else name, job.table("job"), number, task, received)
 
 
 def checked(attempt: Attempt) -> None:
     """65 where a job asks for what this program cannot make out, before anything of it is begun."""
     job = attempt.job
-    said = job.table("job")
     signed_script(job)
     environment.asked_for(job)
     for key in ("time", "start-within", "stall"):
@@ -85,7 +83,7 @@ def checked(attempt: Attempt) -> None:
             attempt.duration(key)
         except CitError as error:
             raise CitError(DATA, f"{key}: {error.what}", error.hint, job.label) from None
-    directory = said.get("builddir", ".")
+    directory = attempt.said.get("builddir", ".")
     if not isinstance(directory, str) or directory.startswith("/") or ".." in directory.split("/"):
         raise CitError(DATA, f"builddir {str(directory)[:80]!r} is not below the workspace", "name a directory without .. in it", job.label)
 
@@ -130,7 +128,7 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
         remove=list(place.remove),
         before=before,
         program=program(signed_script(attempt.job), f"{place.record}/script"),
-        after=[step("keep", str(account), attempt.own, place.workspace)],
+        after=[step("keep", str(account), os.path.basename(place.link), place.workspace)],
         always=attempt.job.find("keep") is not None,
         environment=own,
         limit=attempt.duration("time") / clock.SECOND,
@@ -142,7 +140,7 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
 
 def directory_of(attempt: Attempt, place: Place) -> str:
     """Where the program starts."""
-    below = str(attempt.job.table("job").get("builddir", "."))
+    below = str(attempt.said.get("builddir", "."))
     return place.workspace if below == "." else f"{place.workspace}/{below}"
 
 
@@ -165,7 +163,7 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
     if checkout.needed(attempt.job):
         files[checkout.INPUT] = attempt.job.raw
         before.append("checkout")
-    incremental = attempt.job.table("job").get("workspace") == "incremental"
+    incremental = attempt.said.get("workspace") == "incremental"
     place = workspace.laid_out(f"{account.path}/work", own, attempt.job.name, files, slots, incremental)
     return place, [step(module, place.record, place.workspace) for module in before]
 

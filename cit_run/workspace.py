@@ -1,17 +1,18 @@
 """Where a job runs: a path that stays the same from build to build (docs/directories.md).
 
-work/NAME/SLOT/             the workspace; `.cit` in it leads to the record
+work/NAME/SLOT/             the workspace; `.cit` in it leads to .SLOT
 work/NAME/.SLOT             a link to the record of the job that has it, or had it last; a job's own `.cit` is never believed
 work/NAME/.old-SLOT-...     what a build before left, until a shim removes it
 work/COPY-NAME -> NAME/SLOT a link by the job's own name; COPY is ID[_TASK][.aN]
 work/COPY-NAME.log          what the job printed
-work/COPY-NAME.run/         the record: status, pid, script, a link to the log, and what steps beside the program need
+work/COPY-NAME.run/         the record: status, pid, script, and what steps beside the program need
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from typing import NamedTuple
 
@@ -87,7 +88,8 @@ def short(place: Place) -> str:
 def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int, incremental: bool) -> Place:
     """Give an attempt a workspace, its links, and a record with `files` in it."""
     home = f"{work}/{name}"
-    os.makedirs(home, 0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(home, 0o700)
     with Lock(f"{home}/.lock"):
         entries = os.listdir(home)
         found = []
@@ -102,14 +104,13 @@ def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int
         if not keeps:
             old += cleared(home, number)
         for directory in (made.workspace, made.record):
-            with contextlib.suppress(FileExistsError):
+            if not os.path.isdir(directory):
                 os.mkdir(directory, 0o700)
         linked(f"../{own}.run", f"{home}/.{number}")
     for file, content in files.items():
         written(f"{made.record}/{file}", content, 0o700 if file == "script" else 0o600)
-    linked(f"../{own}.log", f"{made.record}/log")
     linked(f"{name}/{number}", made.link)
-    linked(f"../../{own}.run", f"{made.workspace}/.cit")
+    linked(f"../.{number}", f"{made.workspace}/.cit")
     return made._replace(remove=tuple(old))
 
 
@@ -156,13 +157,11 @@ def cleared(home: str, number: int) -> list[str]:
     except OSError:  # no directory any more, or one that cannot be read
         fd = -1
     try:
-        if fd >= 0 and set(os.listdir(fd)) <= {".cit"}:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(".cit", dir_fd=fd)
+        if fd >= 0 and set(os.listdir(fd)) <= {".cit"} and stat.S_ISLNK(os.stat(".cit", dir_fd=fd, follow_symlinks=False).st_mode):
             os.fchmod(fd, 0o700)
             return []
     except OSError:
-        pass  # `.cit` is a directory now: it goes with the rest
+        pass  # without its `.cit`: it goes as any other
     finally:
         if fd >= 0:
             os.close(fd)
@@ -172,15 +171,14 @@ def cleared(home: str, number: int) -> list[str]:
 
 
 def linked(target: str, link: str) -> None:
-    """A symbolic link in place of whatever link or file was there; a directory in its place is moved aside."""
+    """A symbolic link in place of whatever was there; a directory in its place is moved aside."""
     try:
-        os.symlink(target, link)
-        return
-    except FileExistsError:
-        pass
-    try:
+        if os.readlink(link) == target:
+            return
         os.unlink(link)
-    except IsADirectoryError:
+    except FileNotFoundError:
+        pass
+    except OSError:  # no link
         os.rename(link, f"{link}-{time.time_ns()}")
     os.symlink(target, link)
 

@@ -16,7 +16,7 @@ CANCEL = Wish("i", "cancel", "t", None, None, "", "ada@sun", "k", "q", 0, 0)
 
 def made(received: int = NOW, **said: object) -> Attempt:
     job = document.new("x", document.section("job", "toml", body.toml({key.replace("_", "-"): value for key, value in said.items()})))
-    return Attempt(str(names.FileName(job.id, job.name, "", None, 1)), job, 1, None, received)
+    return attempt.attempt_of(str(names.FileName(job.id, job.name, names.key(0, received))), job, NOW)
 
 
 BEFORE = {

@@ -81,9 +81,12 @@ def test_job_of_another_person(bench: Bench) -> None:
 
 def test_again(bench: Bench) -> None:
     """The same document may be run again by hand; each run has a record of its own, and the log of the first stays."""
-    job = bench.job("#!/bin/sh\ndate +%N\n")
+    job = bench.job("#!/bin/sh\ndate +%N | tee out\n", document.section("keep", "tsv", b"out\n"))
     for _ in range(2):
-        assert bench.filtered(job).returncode == 0
+        done = bench.filtered(job)
+        assert done.returncode == 0
+        kept = [row for section in reader.parse(done.stdout).all("artefact") for row in section.rows()]
+        assert len(kept) == 2 and kept[0][0] == kept[1][0], "log and file of this run"
     logs = sorted((bench.account / "work").glob("*.log"))
     assert [log.name for log in logs] == [f"{job.id}-job.log", f"{job.id}-job~2.log"] and logs[0].read_text() != logs[1].read_text()
     assert reader.parse((bench.account / "work" / f"{job.id}-job~2.run" / "job.cit").read_bytes()).find("result") is not None

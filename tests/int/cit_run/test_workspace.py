@@ -67,7 +67,7 @@ def test_links_and_record(bench: Bench, tmp_path: Path) -> None:
     pid = int((link / ".cit" / "pid").read_text())
     assert f"CIT_JOB_ID={first.id}" in Path(f"/proc/{pid}/environ").read_text().split("\0")
     assert "\trunning\tpid " in (link / ".cit" / "status").read_text()
-    until(lambda: (link / ".cit" / "log").read_text().endswith("/work/job/0\n"))
+    until(lambda: bench.log(first).endswith("/work/job/0\n"))
     (tmp_path / "stop").touch()
     assert started.wait(30) == 0
     assert link.exists()
