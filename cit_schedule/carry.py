@@ -129,7 +129,7 @@ class Carrier:
         """A document and where it goes; None where its door rests, or there is none. What is faulty goes to refused/."""
         path = self.source / name
         try:
-            if isinstance(self.owner, home.Queue):  # its end tells whether it is worth reading
+            if self.resting.doors and isinstance(self.owner, home.Queue):  # its end tells whether it is worth reading
                 place = self.ways.builders.get(brief(path)[0])
                 if place is not None and self.rests(place):
                     return None

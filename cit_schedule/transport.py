@@ -10,6 +10,7 @@ A door is a place and four verbs. `at` knows the transports by how a place is wr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,8 +67,14 @@ def _done(place: Path, documents: list[Document]) -> list[Document]:
     tickets = door.put_done(queue, documents)
     # What is to be tried again waits before the builder may forget it.
     attempts.put_again(queue, [job for job, ticket in zip(documents, tickets) if state(ticket) not in TAKEN_BACK], clock.now())
-    wake.arrived(queue.path, queue.on_arrival)
+    if any(_has_documents(queue / state) for state in ("waiting", "control")):
+        wake.arrived(queue.path, queue.on_arrival)  # a slot is free
     return tickets
+
+
+def _has_documents(directory: Path) -> bool:
+    with os.scandir(directory) as entries:
+        return any(entry.name.endswith(".cit") and entry.name[0] != "." for entry in entries)
 
 
 def _control(place: Path, documents: list[Document]) -> list[Document]:
