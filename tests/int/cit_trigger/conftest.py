@@ -9,6 +9,7 @@ import pytest
 
 from tests.int.cit_trigger.desk import Desk
 
+ADA = {"CIT_USER": "ada", "CIT_HOST": "sun"}
 SETTINGS = """[user]
 	name = Ada
 	email = ada@sun
@@ -25,7 +26,7 @@ def first_use(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("desk") / "home"
     directory.mkdir()
     (directory / ".gitconfig").write_text(SETTINGS)
-    Desk(directory).made("--", "true")
+    Desk(directory, **ADA).made("--", "true")
     for file in (directory / ".cit/config.toml", directory / ".cit/queues/main/queue.toml"):
         with file.open("a") as stream:
             stream.write('on-arrival = ""\n')
@@ -36,4 +37,13 @@ def first_use(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def desk(first_use: Path, tmp_path: Path) -> Desk:
     directory = tmp_path / "home"
     shutil.copytree(first_use, directory, symlinks=True)
+    return Desk(directory, **ADA)
+
+
+@pytest.fixture(scope="session")
+def lively(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A home in which jobs run as they arrive; its tests tell their jobs apart by name."""
+    directory = tmp_path_factory.mktemp("lively") / "home"
+    directory.mkdir()
+    (directory / ".gitconfig").write_text(SETTINGS)
     return Desk(directory)

@@ -67,7 +67,7 @@ NASTY = [
 class Desk:
     """One home; `here` is where the person is."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **more: str) -> None:
         self.home = directory
         self.here = directory / "here"
         self.here.mkdir(exist_ok=True)
@@ -75,11 +75,10 @@ class Desk:
             "HOME": str(directory),
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "LANG": "C.UTF-8",
-            "CIT_USER": "ada",
-            "CIT_HOST": "sun",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_AUTHOR_DATE": "2026-11-23T20:26:11Z",
             "GIT_COMMITTER_DATE": "2026-11-23T20:26:11Z",
+            **more,
         }
 
     def run(self, *argv: str, stdin: bytes = b"", at: Path | None = None, status: int = 0, **more: str) -> subprocess.CompletedProcess[bytes]:
