@@ -173,11 +173,12 @@ class Pass:
         """inbox -> running."""
         found = self.wanted()
         if found:
-            taken = taking.take(self.account, found)
+            taken = taking.take(self.account, found, self.meanwhile)
             self.left.update(taken.back)
             self.status = worst(self.status, taken.status)
             self.queue(taken.attempts)
-            self.inbox = [name for name in self.inbox or [] if name not in set(found)]
+            if self.inbox is not None:
+                self.inbox = [name for name in self.inbox if name not in set(found)]
 
     def queue(self, attempts: list[Attempt]) -> None:
         """Have these wait for a slot, unless their end is decided already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 from . import attempt
@@ -61,8 +62,9 @@ def due(account: home.Account, name: str) -> int:
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-def take(account: home.Account, found: list[str]) -> Taken:
-    """Take these documents: they move to `running`, synced together; what is refused goes to `refused` with why, held ones stay."""
+def take(account: home.Account, found: list[str], meanwhile: Callable[[], None]) -> Taken:
+    """Take these documents: they move to `running`, synced together; what is refused goes to `refused` with why, held ones stay.
+    Between any two `meanwhile` keeps the slots at work."""
     attempts: list[Attempt] = []
     back: list[str] = []
     status, now = OK, clock.now()
@@ -73,6 +75,7 @@ def take(account: home.Account, found: list[str]) -> Taken:
             raw = claim.take(name)
             if raw is None:
                 continue
+            meanwhile()
             item = arrival(raw)
             try:
                 if isinstance(item, Faulty):
