@@ -173,7 +173,8 @@ def nq(count: int) -> Row:
     if not shutil.which("nq"):
         return "nq", "not installed", ""
     with tempfile.TemporaryDirectory(dir=os.path.expanduser("~")) as place:
-        script = f"for i in $(seq {count // 2}); do NQDIR={place}/a nq -q true; NQDIR={place}/b nq -q true; done; NQDIR={place}/a nq -w; NQDIR={place}/b nq -w"
+        each = f"NQDIR={place}/a nq -q true; NQDIR={place}/b nq -q true"
+        script = f"for i in $(seq {count // 2}); do {each}; done; NQDIR={place}/a nq -w; NQDIR={place}/b nq -w"
         began = time.perf_counter()
         subprocess.run(["sh", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         return f"nq: {count} `true` jobs, two queues", f"{count / (time.perf_counter() - began):.0f} a second", "signs nothing, syncs nothing"
