@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.int.cit_trigger.builder import Builder
 from tests.int.cit_trigger.desk import Desk
 
 ADA = {"CIT_USER": "ada", "CIT_HOST": "sun"}
@@ -47,3 +48,9 @@ def lively(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     directory.mkdir()
     (directory / ".gitconfig").write_text(SETTINGS)
     return Desk(directory)
+
+
+@pytest.fixture
+def builder(desk: Desk) -> Builder:
+    """A workspace on this person's own machine."""
+    return Builder(desk.home / "work", desk.environment)

@@ -2,93 +2,26 @@
 
 from __future__ import annotations
 
-import io
-import os
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Callable
 
 import pytest
 
-from cit_run import attempt, checkout, plan
+from cit_run import checkout, plan
 from cit_run.cit_format import body, document, reader
 from cit_run.cit_format.document import Document
 from cit_run.cit_format.errors import CitError
+from tests.int.cit_trigger.builder import Builder, job_with, source
 from tests.int.cit_trigger.desk import Desk
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Builder:
-    """A workspace with its record and log, as cit-run lays them out."""
-
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
-        self.workspace, self.record, self.log = directory / "zlib/0", directory / "ID.run", directory / "ID.log"
-        self.environment = environment
-        self.workspace.mkdir(parents=True)
-        self.record.mkdir()
-        (self.workspace / ".cit").symlink_to("../../ID.run")
-
-    def step(self, job: Document, status: int = 0) -> None:
-        """The step as a shim runs it: a process of its own, its output the log."""
-        (self.record / checkout.INPUT).write_bytes(job.raw)
-        argv = attempt.step("checkout", str(self.record), str(self.workspace))
-        with self.log.open("ab") as log:
-            ended = subprocess.run(argv, cwd=self.workspace, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
-        assert ended.returncode == status, self.log.read_text()
-
-    def why(self) -> str:
-        """What the step says of its failure."""
-        return body.rows((self.record / "why").read_bytes())[0][0]
-
-    def files(self) -> dict[str, bytes]:
-        """All files of the workspace but git's and cit's own."""
-        found = (path for path in self.workspace.rglob("*") if path.is_file() and not path.is_symlink())
-        return {str(path.relative_to(self.workspace)): path.read_bytes() for path in found if ".git" not in path.parts and ".cit" not in path.parts}
-
-
-@pytest.fixture
-def builder(desk: Desk) -> Builder:
-    return Builder(desk.home / "work", desk.environment)
-
-
 def job_of(desk: Desk, *argv: str, at: Path | None = None, stdin: bytes = b"") -> Document:
     """A job that cit-trigger made, as the builder reads it."""
     return reader.parse(desk.run("cit-trigger", *argv, "--", "true", at=at, stdin=stdin).stdout)
-
-
-def job_with(*sections: bytes) -> Document:
-    """A job as anyone could write it."""
-    return document.new("zlib", document.section("job", "toml", b""), *sections)
-
-
-def source(*table: tuple[str, str, str]) -> bytes:
-    """A `source` section: path, url, commit."""
-    return document.section("source", "tsv", body.tsv((path, url, "main", commit, "-") for path, url, commit in table))
-
-
-def archive(*entries: tarfile.TarInfo | tuple[str, bytes]) -> bytes:
-    """A `files` section."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for entry in entries:
-            if isinstance(entry, tuple):
-                info = tarfile.TarInfo(entry[0])
-                info.size = len(entry[1])
-                tar.addfile(info, io.BytesIO(entry[1]))
-            else:
-                tar.addfile(entry)
-    return document.section("files", "tar", out.getvalue())
-
-
-def entry(name: str, kind: bytes, **more: object) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type = kind
-    for key, value in more.items():
-        setattr(info, key, value)
-    return info
 
 
 # --- what was sent is what is there ---------------------------------------------------------------------------------
@@ -360,67 +293,3 @@ def test_nothing_of_a_tree_is_run(desk: Desk, builder: Builder) -> None:
     builder.step(job)
     builder.step(job_with(source(("far", "ssh://nowhere.invalid/z", COMMIT))), status=125)
     assert not (desk.home / "gone").exists() and not (desk.home / "elsewhere").exists()
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
-
-
-def test_files_keep_what_matters_of_them(builder: Builder) -> None:
-    run = entry("bin/run", tarfile.REGTYPE, mode=0o4755, mtime=1_700_000_000, uid=1, gid=1)
-    builder.step(job_with(archive(("a/ä $(x)\n", b"1"), ("./b", b"2"), run, entry("empty", tarfile.DIRTYPE), entry(".", tarfile.DIRTYPE))))
-    assert builder.files() == {"a/ä $(x)\n": b"1", "b": b"2", "bin/run": b""}
-    status = (builder.workspace / "bin/run").stat()
-    assert (status.st_mode & 0o7777 & ~0o022, int(status.st_mtime), status.st_uid) == (0o755, 1_700_000_000, os.getuid())
-    assert (builder.workspace / "empty").is_dir()
-
-
-def test_files_take_the_place_of_files_and_links(desk: Desk, builder: Builder) -> None:
-    (desk.home / "target").write_text("safe")
-    (builder.workspace / "link").symlink_to(desk.home / "target")
-    builder.step(job_with(archive(("link", b"new"), ("twice", b"1"), ("twice", b"2"))))
-    assert builder.files() == {"link": b"new", "twice": b"2"} and (desk.home / "target").read_text() == "safe"
-
-
-@pytest.mark.parametrize(
-    ("section", "why"),
-    [
-        (archive(("../gone", b"x")), "is not below the workspace"),
-        (archive(("/tmp/gone", b"x")), "is not below the workspace"),
-        (archive(("a/../../gone", b"x")), "is not below the workspace"),
-        (archive((".cit/gone", b"x")), "is cit's own"),
-        (archive(("./.cit/gone", b"x")), "is cit's own"),
-        (archive(("/".join("d" * 200) + "/gone", b"x")), "is not below the workspace"),
-        (archive(entry("l", tarfile.SYMTYPE, linkname=".."), ("l/gone", b"x")), "is a link"),
-        (archive(("a", b"x"), entry("gone", tarfile.LNKTYPE, linkname="a")), "is a link"),
-        (archive(entry("gone", tarfile.FIFOTYPE)), "is neither"),
-        (archive(entry("gone", tarfile.CHRTYPE, devmajor=1, devminor=3)), "is neither"),
-        (archive(("a", b"x"), ("a/gone", b"x")), "is no directory of the workspace"),
-        (archive(("a/b", b"x"), ("a", b"x")), "is a directory of the workspace"),
-        (archive(("out/gone", b"x")), "'out' is no directory of the workspace"),
-        (document.section("files", "tar", b"no tar"), "cannot be read"),
-    ],
-)
-def test_archive_does_not_escape(tmp_path: Path, section: bytes, why: str) -> None:
-    builder = Builder(tmp_path / "work", {})
-    (builder.workspace / "out").symlink_to(tmp_path)
-    with pytest.raises(CitError) as refused:
-        checkout.checkout(job_with(section), builder.workspace, builder.log)
-    assert refused.value.status == 65 and why in refused.value.what
-    assert not [path for path in tmp_path.rglob("gone") if path.is_file()] and not Path("/tmp/gone").exists()
-
-
-def test_archive_that_is_cut_off_or_damaged_is_refused() -> None:
-    section = document.new("x", archive(("a", b"x" * 2000), ("b", b"y" * 2000))).sections[0].body()
-    for raw in (section[:1000], section[:2600], section[:3000], section[:2560] + b"\xff" * 512 + section[3072:]):
-        with pytest.raises(CitError) as refused:
-            list(checkout.unpack.entries(raw))
-        assert refused.value.status == 65 and "the archive cannot be read" in refused.value.what
-
-
-def test_sparse_file_cannot_grow_beyond_its_archive(desk: Desk, builder: Builder) -> None:
-    with (desk.here / "sparse").open("wb") as stream:
-        stream.truncate(1 << 40)
-    desk.run("tar", "--sparse", "-cf", "s.tar", "sparse")
-    section = document.section("files", "tar", (desk.here / "s.tar").read_bytes())
-    builder.step(job_with(section), status=125)
-    assert "is neither a regular file nor a directory" in builder.why()

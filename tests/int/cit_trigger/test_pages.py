@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.ext.test_transcripts import faults
+from tests.ext.test_transcripts import SHAPES, faults
 from tests.int.cit_report.lived import BIN, Lived
 
 PAGE = BIN.parent / "docs/stages/trigger.md"
+ANY_JOB = (re.compile(r"(?<=\bjob )[0-9a-hjkmnp-tv-z]{6}\b"), "SHORT")  # also one without a digit
 COMMON = {"help", "verbose", "queue", "quiet", "key"}
 
 
 @pytest.mark.parametrize("page", ["docs/stages/trigger.md", "docs/howto/push-a-git-tree.md"])
-def test_a_page_shows_what_happens(tmp_path: Path, page: str) -> None:
+def test_a_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    monkeypatch.setattr("tests.ext.test_transcripts.SHAPES", (ANY_JOB, *SHAPES))
     lived = Lived(tmp_path / "ada")
     lived.directory.mkdir()
     lived.environment["PATH"] = f"{BIN}:{os.defpath}"
