@@ -7,6 +7,8 @@ import signal
 from . import story
 from .cit_format import clock
 
+SAID = ("cancelled", "over its time limit")  # what the state says already
+
 
 def how_it_ended(told: story.Story, commands: str) -> str:
     """The sentence about a program's end; `commands` is what it ran, for the limits that it names."""
@@ -34,7 +36,7 @@ def how_it_ended(told: story.Story, commands: str) -> str:
 
 
 def _added(why: object) -> str:
-    return f" ({why})" if why else ""
+    return f" ({why})" if why and why not in SAID else ""
 
 
 def signal_name(number: int) -> str:

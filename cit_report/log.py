@@ -85,7 +85,7 @@ def says_the_end(status: Path) -> bool:
 
 def followed(job: Seen, there: Home, writer: Writer) -> None:
     """Write the log as it grows, from before its first line, until the job has ended."""
-    with Watch() as watch:
+    with Watch(sys.stdout.fileno()) as watch:
         watch.add([*([there.account / "work", there.account / "log"] if there.account else []), *(queue / "log" for queue in there.queues)])
         log = _begun(job, there, watch)
         record = Path(f"{str(log)[:-4]}.run")
@@ -95,8 +95,7 @@ def followed(job: Seen, there: Home, writer: Writer) -> None:
         while not over:
             over = says_the_end(record / "status") or has_ended(look.one(job.document.id, there, clock.now()))
             copied(fd, writer)
-            if not over:
-                watch.wait()
+            over = over or not watch.wait()
         writer.write(b"", last=True)
         os.close(fd)
 

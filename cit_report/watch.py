@@ -17,7 +17,8 @@ PATIENCE = 1.0  # seconds between looks where nothing is told
 class Watch:
     """Watches directories for new, renamed and changed files; those that do not exist yet can be added when they do. Used with `with`."""
 
-    def __init__(self) -> None:
+    def __init__(self, listener: int | None = None) -> None:
+        self.listener = listener  # a descriptor that is written to: if nobody reads it any more, that is told too
         self.reading, writing = os.pipe()
         os.set_blocking(self.reading, False)
         os.set_blocking(writing, False)
@@ -44,9 +45,14 @@ class Watch:
                     if any(changes):
                         fcntl.fcntl(fd, fcntl.F_NOTIFY, sum(changes))
 
-    def wait(self, until: float | None = None) -> None:
-        """Return when something changed, after PATIENCE, or at `until` (time.monotonic), whichever is first."""
+    def wait(self, until: float | None = None) -> bool:
+        """Return when something changed, after PATIENCE, or at `until` (time.monotonic), whichever is first. Whether anybody listens still."""
         left = PATIENCE if until is None else min(PATIENCE, until - time.monotonic())
-        select.select([self.reading], [], [], max(0.0, left))
+        poll = select.poll()
+        poll.register(self.reading, select.POLLIN)
+        if self.listener is not None:
+            poll.register(self.listener, 0)
+        told = poll.poll(max(0, int(left * 1000)))
         with contextlib.suppress(BlockingIOError):
             os.read(self.reading, 65536)
+        return all(fd != self.listener for fd, _ in told)

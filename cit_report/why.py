@@ -85,7 +85,7 @@ def _pauses(queue: home.Queue) -> tuple[str, ...]:
     from .cit_format import journal
 
     told = [line for line in journal.lines(queue / "log", 31) if line.word in ("paused", "frozen")]
-    return tuple(f"{line.time} {line.account}@{line.host} {line.word} it {line.detail}".rstrip() for line in told[-1:])
+    return tuple(f"{line.time} {line.account}@{line.host} {line.word} it" + (f": {line.detail}" if line.detail else "") for line in told[-1:])
 
 
 def explained(queue: home.Queue, identity: str) -> list[str]:

@@ -96,7 +96,7 @@ def test_a_paused_queue_accepts_and_starts_none(lived: Lived) -> None:
     lived.push("later", "#!/bin/sh\ntrue\n")
     lived.run("cit-tick")
     said = lived.run("cit-why", "later")
-    assert "queue main is paused" in said and "ada@sun paused it a new disk" in said and "cit resume @main" in said
+    assert "queue main is paused" in said and "ada@sun paused it: a new disk" in said and "cit resume @main" in said
     lived.run("cit-resume", "@main")
     lived.run("cit-wait", "later")
     assert lived.rows("cit-queues")[0]["state"] == "active"

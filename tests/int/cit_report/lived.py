@@ -46,9 +46,8 @@ class Lived:
         near, far = pty.openpty()
         subprocess.run(["stty", "-F", os.ttyname(far), "cols", str(columns), "rows", "24"], check=True)
         environment = {**self.environment, "TERM": "xterm", **variables}
-        running = subprocess.Popen(
-            [str(word) for word in words], stdin=subprocess.DEVNULL, stdout=far, stderr=far, env=environment, cwd=self.directory
-        )
+        command = ["timeout", "120", *(str(word) for word in words)]
+        running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=far, stderr=far, env=environment, cwd=self.directory)
         os.close(far)
         said = b""
         while True:
