@@ -78,7 +78,10 @@ def said(end: str) -> bool:
 
 def attended(job: Job) -> tuple[str, bool]:
     """Run a job unless its record says that it was begun: the line of its end, and whether nothing of it is left."""
-    status = os.open(f"{job.record}/status", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        status = os.open(f"{job.record}/status", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        return line("unready", why=error.strerror), True
     try:
         fcntl.flock(status, fcntl.LOCK_EX)
         before = os.pread(status, 1 << 16, 0).decode()
