@@ -32,10 +32,12 @@ def test_commit_of_a_remote_is_checked_out(desk: Desk, builder: Builder) -> None
     top = desk.tree(remote="remote.git")
     job = job_of(desk, "--source", at=top)
     commit = desk.git("rev-parse", "HEAD", at=top)
+    desk.git("tag", "v1", at=top)
     desk.commit(top, later="x")
-    desk.git("push", "-q", "origin", "main", at=top)
+    desk.git("push", "-q", "--tags", "origin", "main", at=top)
     builder.step(job)
     assert builder.files() == {"main.c": b"int main;\n"}
+    assert desk.git("tag", at=builder.workspace) == ""
     assert desk.git("rev-parse", "HEAD", at=builder.workspace) == commit
     assert desk.git("status", "--porcelain", at=builder.workspace) == ""
     assert body.rows((builder.record / "environment").read_bytes()) == [["source .", commit]]
@@ -113,6 +115,7 @@ def test_job_can_push_what_it_was_given(desk: Desk, builder: Builder) -> None:
     top = desk.tree(remote="remote.git")
     desk.commit(top, x="1")
     builder.step(job_of(desk, "--source", at=top))
+    assert "cit.bundle is okay\n" in builder.log.read_text()
     again = job_of(desk, "--source", at=builder.workspace)
     section = again.find("bundle")
     assert section and len(plan.prerequisites(section.body())) == 1

@@ -90,10 +90,12 @@ def test_archive_that_is_cut_off_or_damaged_is_refused() -> None:
         assert refused.value.status == 65 and "the archive cannot be read" in refused.value.what
 
 
-def test_sparse_file_cannot_grow_beyond_its_archive(desk: Desk, builder: Builder) -> None:
+@pytest.mark.parametrize("form", ["gnu", "pax"])
+def test_sparse_file_cannot_grow_beyond_its_archive(desk: Desk, builder: Builder, form: str) -> None:
     with (desk.here / "sparse").open("wb") as stream:
         stream.truncate(1 << 40)
-    desk.run("tar", "--sparse", "-cf", "s.tar", "sparse")
+    desk.run("tar", f"--format={form}", "--sparse", "-cf", "s.tar", "sparse")
+    assert "is no regular file" in desk.refused("--files", "s.tar", "--", "true", status=65)[0]
     section = document.section("files", "tar", (desk.here / "s.tar").read_bytes())
     builder.step(job_with(section), status=125)
     assert "is neither a regular file nor a directory" in builder.why()
