@@ -24,7 +24,7 @@ from .slots import Over, Running, Slots
 GROUP = 128  # ends that are signed and moved together at most
 LINGER = 0.05  # seconds that an end waits for others while jobs still run
 PACE = 0.2  # seconds of the past whose ends say how many jobs to take ahead
-WAKES = 0.5  # seconds between two starts of on-end while jobs still run
+WAKES = 2.0  # seconds between two starts of on-end while jobs still run: it costs as much as a hundred small jobs
 QUIET = 1.0  # seconds without a beginning or end after which there is time to look into the inbox
 SOON = 0.1  # seconds until the next look at what does not tell by itself
 LOOK_AHEAD = 1000  # names in the inbox whose limits are minded

@@ -9,6 +9,7 @@ import os
 import pwd
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 
 from .cit_format import body, spool
 from .cit_format.document import Document
@@ -23,7 +24,7 @@ def of_account(settings: Mapping[str, body.Value]) -> dict[str, str]:
     account = pwd.getpwuid(os.getuid())
     path = ":".join(filter(None, (str(settings.get("path", "")), own_programs(), PATH)))
     found = {"HOME": os.path.expanduser("~"), "USER": account.pw_name, "LOGNAME": account.pw_name, "SHELL": "/bin/sh", "PATH": path}
-    found["LANG"] = "C.UTF-8"
+    found["LC_CTYPE"] = "C.UTF-8"  # letters; LANG would have each program open a dozen files for sorting, money and days
     if "CIT_HOME" in os.environ:
         found["CIT_HOME"] = os.environ["CIT_HOME"]
     return found
@@ -55,15 +56,23 @@ def of_job(base: Mapping[str, str], job: Document, attempt: int, task: int | Non
     return {**base, **asked_for(job), **own}
 
 
-def described(base: Mapping[str, str], job: Document, directory: str) -> list[tuple[str, str]]:
-    """The rows of the `environment` section: where and with what the job ran, and the variables that it asked for."""
-    machine = os.uname()
-    asked = asked_for(job)
-    return [
+@lru_cache(maxsize=1)
+def machine() -> tuple[tuple[str, str], ...]:
+    """The rows that are the same for every job of a pass."""
+    system = os.uname()
+    return (
         ("host", spool.host()),
-        ("system", f"{machine.sysname} {machine.release} {machine.machine}"),
+        ("system", f"{system.sysname} {system.release} {system.machine}"),
         ("cpus", str(len(os.sched_getaffinity(0)))),
         ("cit", VERSION),
+    )
+
+
+def described(base: Mapping[str, str], job: Document, directory: str) -> list[tuple[str, str]]:
+    """The rows of the `environment` section: where and with what the job ran, and the variables that it asked for."""
+    asked = asked_for(job)
+    return [
+        *machine(),
         ("cwd", directory),
         ("PATH", asked.get("PATH", base["PATH"])),
         *sorted((name, value) for name, value in asked.items() if name != "PATH"),

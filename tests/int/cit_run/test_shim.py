@@ -60,7 +60,7 @@ def test_scripts_run_as_the_kernel_would(bench: Bench, what: str) -> None:
 
 def test_what_a_job_finds(bench: Bench) -> None:
     """Its own variables and cit's, nothing of ours; no terminal, no input, no open files, a session of its own, a plain umask."""
-    env = document.section("env", "tsv", body.tsv([("COLOUR", "blue and\tgreen"), ("LANG", "C")]))
+    env = document.section("env", "tsv", body.tsv([("COLOUR", "blue and\tgreen"), ("LC_CTYPE", "C")]))
     listed = "import os; print('fds', *sorted(os.listdir('/proc/self/fd'))[:-1])"  # the last one is the list itself
     script = "#!/bin/sh\nenv | sort\necho umask $(umask)\necho stdin $(readlink /proc/self/fd/0)\n"
     script += f'python3 -c "{listed}"\necho sid $(cut -d" " -f6 /proc/$$/stat) $$\npwd\ncat\n'
@@ -69,7 +69,7 @@ def test_what_a_job_finds(bench: Bench) -> None:
     printed = bench.log(job).splitlines()
     found = dict(line.partition("=")[::2] for line in printed if re.match(r"[A-Z_]+=", line))
     work = f"{bench.account.path}/work/job/0"
-    assert (found["COLOUR"], found["LANG"], found["HOME"]) == ("blue and\tgreen", "C", str(bench.home))
+    assert (found["COLOUR"], found["LC_CTYPE"], found["HOME"]) == ("blue and\tgreen", "C", str(bench.home))
     assert (found["CIT_JOB_ID"], found["CIT_JOB_NAME"], found["CIT_ATTEMPT"], found["CIT_WORKSPACE"]) == (job.id, "job", "1", work)
     assert "STRAY" not in found and "CIT_NOW_NOT" not in found and "VIRTUAL_ENV" not in found
     assert {"umask 0022", "stdin /dev/null", work} <= set(printed)
