@@ -145,7 +145,7 @@ def until_done(place: Path, count: int, limit: float = 120) -> float:
     """Seconds until `count` documents are in done/."""
     began = time.perf_counter()
     while time.perf_counter() - began < limit:
-        if sum(len(os.listdir(day)) for day in (place / ".cit/queues/main/done").glob("*")) >= count:
+        if sum(len(os.listdir(day)) for day in (place / ".cit/queues/main/done").glob("[0-9]*")) >= count:
             break
         time.sleep(0.02)
     return time.perf_counter() - began
