@@ -45,7 +45,8 @@ IN_ACCOUNT = {
 }
 KEYED = ("waiting", "held", "assigned", "sent")  # states whose names begin with KEY
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-COLUMNS = (screen.Column("path", "PATH"), screen.Column("what", "WHAT"), screen.Column("mend", "MEND"))
+HINTS = {RECOVER: "; cit fsck mends it", REMOVE: "; cit fsck removes it", LOOK: ""}
+COLUMNS = (screen.Column("path"), screen.Column("what"), screen.Column("mend"))
 
 
 class Finding(NamedTuple):
@@ -249,7 +250,9 @@ def main(
     found = [finding for path in there.queues for finding in of_queue(path)]
     if there.account and queue is None:
         found += of_account(there.account)
-    if found or form != screen.TABLE:
+    if form == screen.TABLE:
+        print("".join(f"{screen.line(finding.path)}: {screen.line(finding.what)}{HINTS[finding.mend]}\n" for finding in found), end="")
+    else:
         screen.show(COLUMNS, [finding._asdict() for finding in found], form)
     return NO if found else OK
 

@@ -114,17 +114,30 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     if len(rows) >= LONG or not sys.stdout.isatty():
         sys.stdout.write(padded(columns, rows))
         return
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
+    wanted = [max(map(cell_len, cells)) for cells in zip([column.head for column in columns], *rows)]
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column, cells in zip(columns, zip([column.head for column in columns], *rows)):
-        width = None if column.yields else max(map(len, cells))
-        drawn.add_column(Text(column.head), justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis", min_width=width)
+    for column, width in zip(columns, fitted(wanted, [column.yields for column in columns], console.width)):
+        drawn.add_column(Text(column.head), justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis", width=width)
     for row in rows:
         drawn.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
-    Console(highlight=False).print(drawn)
+    console.print(drawn)
+
+
+def fitted(wanted: Sequence[int], yields: Sequence[bool], room: int) -> list[int]:
+    """The widths of columns with two blanks between them in so much room: the widest of those that yield give way, each keeps 4."""
+    widths = list(wanted)
+    while sum(widths) + 2 * (len(widths) - 1) > room:
+        width, at = max((width if gives and width > 4 else 0, at) for at, (width, gives) in enumerate(zip(widths, yields)))
+        if not width:
+            break
+        widths[at] -= 1
+    return widths
 
 
 def padded(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:

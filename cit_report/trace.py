@@ -207,7 +207,8 @@ def main(
             messages.tell("error", fault, job.document.label, f"the lists asked: {', '.join(map(str, lists))}")
         if not faults:
             told.append(f"{job.document.label}: all {sum(1 for _ in job.document.all('signature'))} signatures hold")
-    shown = [{**row, "when": str(row["time"])[:19].rstrip("Z") + "Z" if row["time"] else ""} for row in lines]
+    now = clock.now()
+    shown = [{**row, "when": screen.when(clock.parse(str(row["time"])), now) if row["time"] else None} for row in lines]
     screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, lines, form, shown)
     if form == screen.TABLE:
         print("".join(f"{line}\n" for line in told), end="")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.int.cit_report.lived import BIN, Lived, plain
+from tests.int.cit_report.lived import BIN, CRONTAB, Lived, plain
 
 CHECKOUT = BIN.parent
 FIRST = "docs/first-job.md"  # begins where there is nothing
@@ -74,6 +74,7 @@ def typed(lived: Lived, commands: list[str]) -> list[tuple[str, int]]:
     said = plain(lived.on_terminal("sh", lived.directory / ".typed"))
     pieces = re.split(rf"{mark} (\d+)\n", said.replace(str(lived.directory), "/home/ada"))
     assert len(pieces) == 2 * len(commands) + 1, f"the shell ended early: {said}"
+    pieces = [piece.replace(str(BIN), "/home/ada/cit/bin") for piece in pieces]
     return [(pieces[at], int(pieces[at + 1])) for at in range(0, len(pieces) - 1, 2)]
 
 
@@ -98,12 +99,14 @@ def test_the_judge_sees_what_differs() -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Lived:
-    """A home in which nothing has happened yet, with git's name for commits."""
+    """A home in which nothing has happened yet, with git's name for commits, and a crontab that is not that of who runs the tests."""
     lived = Lived(tmp_path / "ada")
     lived.directory.mkdir()
     lived.environment["PATH"] = f"{tmp_path}/first:{BIN}:{os.defpath}:/usr/sbin:/sbin"
     lived.environment.update(GIT_AUTHOR_NAME="Ada", GIT_AUTHOR_EMAIL="ada@sun", GIT_COMMITTER_NAME="Ada", GIT_COMMITTER_EMAIL="ada@sun")
     (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "crontab").write_text(CRONTAB)
+    (tmp_path / "first" / "crontab").chmod(0o755)
     return lived
 
 

@@ -11,17 +11,7 @@ from pathlib import Path
 import pytest
 
 from cit_format.reader import parse
-from tests.int.cit_report.lived import BIN, Lived
-
-CRONTAB = """#!/bin/sh
-# The table of one person, in a file: what crontab(1) does with -l, -r and a table on stdin.
-file=$HOME/crontab
-case $1 in
--l) [ -e "$file" ] || { echo "no crontab" >&2; exit 1; }; cat "$file" ;;
--r) rm "$file" ;;
--) cat >"$file.new" && mv "$file.new" "$file" ;;
-esac
-"""
+from tests.int.cit_report.lived import BIN, CRONTAB, Lived
 
 
 @pytest.fixture

@@ -13,6 +13,16 @@ from pathlib import Path
 BIN = Path(__file__).resolve().parents[3] / "bin"
 ENDED = {"good": 0, "bad": 3, "shot": 137, "late": 124, "missing": 127}
 
+CRONTAB = """#!/bin/sh
+# The table of one person, in a file: what crontab(1) does with -l, -r and a table on stdin.
+file=$HOME/crontab
+case $1 in
+-l) [ -e "$file" ] || { echo "no crontab" >&2; exit 1; }; cat "$file" ;;
+-r) rm "$file" ;;
+-) cat >"$file.new" && mv "$file.new" "$file" ;;
+esac
+"""
+
 
 class Lived:
     """One home at `directory/.cit`; ada on the machine sun works in it."""

@@ -28,6 +28,20 @@ def test_rows_are_clean_in_every_form(capsys: pytest.CaptureFixture[str]) -> Non
         assert not OBEYED.search(said) and said.count("\n") == (2 if wanted == screen.JSON else 3), wanted
 
 
+@pytest.mark.parametrize(
+    ("wanted", "yields", "room", "widths"),
+    [
+        ([6, 10, 9], [False, True, False], 80, [6, 10, 9]),
+        ([6, 10, 9], [False, True, False], 25, [6, 6, 9]),
+        ([6, 30, 20], [False, True, True], 40, [6, 15, 15]),
+        ([6, 30, 20], [False, True, True], 10, [6, 4, 4]),
+        ([90], [False], 80, [90]),
+    ],
+)
+def test_the_widest_column_that_yields_gives_way(wanted: list[int], yields: list[bool], room: int, widths: list[int]) -> None:
+    assert screen.fitted(wanted, yields, room) == widths
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 4096])
 def test_a_log_is_cleaned_however_it_is_cut(size: int) -> None:
     log = f"good\r\n\x1b[31mred\x1b[0m\x1b[K é\n{NASTY}\n".encode() + b"\xff\xfe not utf-8\n"
