@@ -124,6 +124,7 @@ def main(
     attempts: Optional[int] = typer.Option(None, "--attempts", min=1, help="The most starts"),
     retry_on: Optional[list[str]] = typer.Option(None, "--retry-on", metavar="fail|lost|75", help="An end after which it is started again"),
     start_within: Optional[str] = typer.Option(None, "--start-within", metavar="DURATION", help="Else the builder gives it back"),
+    stall: Optional[str] = typer.Option(None, "--stall", metavar="DURATION", help="End it when its log has been silent for so long"),
     workspace: Optional[str] = typer.Option(None, "--workspace", metavar="clean|incremental", help="Build upon the build before"),
     builddir: Optional[str] = typer.Option(
         None, "--builddir", metavar="DIR", help="Where in the workspace it starts; else where you are in the tree"
@@ -163,6 +164,7 @@ def main(
         "attempts": attempts,
         "retry-on": retry_on,
         "start-within": start_within,
+        "stall": stall,
         "same": None if same == "no" else same or ("mine" if repo is not None else None),
         "latest": latest,
         "parent": parent,

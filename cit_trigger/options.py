@@ -14,7 +14,10 @@ from .cit_format.body import Time
 from .cit_format.errors import DATA, USAGE, CitError
 from .wish import fits, read
 
-WITH_UNIT: dict[str, Callable[[str], int]] = {"time": clock.duration, "start-within": clock.duration, "mem": clock.size, "tmp": clock.size}
+WITH_UNIT: dict[str, Callable[[str], int]] = {
+    **dict.fromkeys(("time", "start-within", "stall"), clock.duration),
+    **dict.fromkeys(("mem", "tmp"), clock.size),
+}
 LONGEST = 30 * clock.DAY  # what a queue takes
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
