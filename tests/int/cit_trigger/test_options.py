@@ -18,7 +18,8 @@ NOW = clock.parse("2026-11-23T20:26:11Z")
 
 def test_each_option_is_a_key_of_the_job(desk: Desk) -> None:
     argv = "-t 1-02:03:04 -c 2 --mem 512M --tmp 4G -C debian-12 -C gcc -w sun -b now+2h --deadline 2026-11-24T20:00:00Z -H --priority -5"
-    more = "--attempts 3 --retry-on lost --retry-on 75 --start-within 90s --stall 5m --same mine --latest zlib-main --workspace incremental --builddir a/b"
+    argv += " --attempts 3 --retry-on lost --retry-on 75 --start-within 90s --stall 5m"
+    more = "--same mine --latest zlib-main --workspace incremental --builddir a/b"
     parent = "01kax0m2ht8f0v3q6s9y2c4e7g"
     job = desk.one(*argv.split(), *more.split(), "--parent", parent, "--expires", "7d", "--", "true", CIT_NOW="2026-11-23T20:26:11Z")
     said = {key: value for key, value in job.table("job").items() if key not in ("key", "queue")}
