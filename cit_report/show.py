@@ -120,8 +120,10 @@ def times(told: story.Story, now: int) -> list[tuple[str, str]]:
             if key == "started" and isinstance(before, int):
                 rows[-1][1] += f"  after {clock.duration_text(max(0, moment - before))} of waiting"
             ran = story.elapsed(told, now)
-            if ran is not None and (key == "ended" or (key == "started" and told["state"] == "RUNNING")):
-                rows[-1][1] += f"  {'after' if key == 'ended' else 'for'} {clock.duration_text(ran)}"
+            if ran is not None and key == "ended":
+                rows[-1][1] += f"  after {clock.duration_text(ran)}"
+            elif ran is not None and key == "started" and told["state"] == "RUNNING":
+                rows.append(["runs for", clock.duration_text(ran)])
     return [(key, said) for key, said in rows]
 
 
