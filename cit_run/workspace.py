@@ -1,6 +1,6 @@
 """Where a job runs: a path that stays the same from build to build (docs/directories.md).
 
-work/NAME/SLOT/             the workspace; `.cit` in it leads to .SLOT
+work/NAME/SLOT/             the workspace (_NAME where NAME looks like COPY-NAME); `.cit` in it leads to .SLOT
 work/NAME/.SLOT             a link to the record of the job that has it, or had it last; a job's own `.cit` is never believed
 work/NAME/.old-SLOT-...     what a build before left, until a shim removes it
 work/COPY-NAME -> NAME/SLOT a link by the job's own name; COPY is ID[_TASK][.aN]
@@ -16,7 +16,7 @@ import stat
 import time
 from typing import NamedTuple
 
-from .cit_format import clock
+from .cit_format import clock, names
 from .cit_format.spool import Lock, write_all
 from .shim import is_running, read_status
 
@@ -67,6 +67,11 @@ def chosen(found: list[Slot], slots: int, incremental: bool) -> tuple[int, bool]
     return min(idle, key=lambda slot: slot.changed).number, False
 
 
+def folder(name: str) -> str:
+    """The directory in work/ of all builds of a name: NAME; `_NAME` where it could be taken for a job's own file."""
+    return name if names.parse(f"{name}.cit") is None else f"_{name}"
+
+
 # --- directories ----------------------------------------------------------------------------------------------------
 
 
@@ -87,7 +92,7 @@ def short(place: Place) -> str:
 
 def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int, incremental: bool) -> Place:
     """Give an attempt a workspace, its links, and a record with `files` in it."""
-    home = f"{work}/{name}"
+    home = f"{work}/{folder(name)}"
     with contextlib.suppress(FileExistsError):
         os.mkdir(home, 0o700)
     with Lock(f"{home}/.lock"):
@@ -109,7 +114,7 @@ def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int
         linked(f"../{own}.run", f"{home}/.{number}")
     for file, content in files.items():
         written(f"{made.record}/{file}", content, 0o700 if file == "script" else 0o600)
-    linked(f"{name}/{number}", made.link)
+    linked(f"{folder(name)}/{number}", made.link)
     linked(f"../.{number}", f"{made.workspace}/.cit")
     return made._replace(remove=tuple(old))
 

@@ -77,6 +77,17 @@ def test_links_and_record(bench: Bench, tmp_path: Path) -> None:
     assert bench.log(first) and (bench.record(first) / "status").exists(), "log and record stay"
 
 
+def test_name_that_looks_like_another_job_s_file(bench: Bench) -> None:
+    """A job may be called as another one's record or link is; they do not meet."""
+    first = bench.send("#!/bin/sh\n")
+    bench.run()
+    for suffix in ("", ".run", ".log"):
+        named = bench.send("#!/bin/sh\npwd\n", name=f"{first.id}.a1-job{suffix}")
+        bench.run()
+        assert bench.log(named) == f"{bench.account.path}/work/_{first.id}.a1-job{suffix}/0\n"
+    assert sorted(os.listdir(bench.record(first))) == ["pid", "script", "status"] and bench.log(first) == ""
+
+
 TRICKS = {
     "a link to elsewhere": "ln -s $PRECIOUS link; ln -s $PRECIOUS/file file; mkdir -p a/b; ln -s $PRECIOUS a/b/link",
     "its record's link leads elsewhere": "rm .cit; ln -s $PRECIOUS .cit",
