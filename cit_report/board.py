@@ -8,15 +8,15 @@ Pages: docs/stages/report.md, docs/directories.md
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
 import typer
 
-from . import moves, places, screen, story
-from .cit_format import body, clock, home, messages, reader
+from . import lines, moves, places, screen, story
+from .cit_format import clock, home, messages
 from .cit_format.errors import OK, USAGE, CitError
+from .lines import Job
 from .places import Copy, Home
 
 LATELY = 10  # ended jobs that are shown when nothing is asked for
@@ -38,70 +38,7 @@ COLUMNS = (
 FILE_COLUMNS = tuple(column for column in COLUMNS if column.key not in ("short", "elapsed"))
 
 
-class Job(NamedTuple):
-    """One line: `when` is the last thing that happened to it, `elapsed` how long it ran; microseconds, None where not known."""
-
-    copy: Copy
-    state: str
-    queue: str
-    builder: str | None
-    submitter: str | None
-    when: int | None
-    elapsed: int | None
-
-    def row(self) -> dict[str, screen.Value]:
-        return {
-            "id": self.copy.job,
-            "name": self.copy.file.name,
-            "state": self.state,
-            "queue": self.queue,
-            "builder": self.builder,
-            "elapsed-ms": None if self.elapsed is None else self.elapsed // 1000,
-            "when": None if self.when is None else body.Time(self.when),
-            "submitter": self.submitter,
-            "path": self.copy.path,
-        }
-
-    def shown(self, now: int) -> dict[str, screen.Value]:
-        """The same for people: six characters of the ID, today's times without their day."""
-        task = "" if self.copy.file.task is None else f"_{self.copy.file.task}"
-        return {
-            **self.row(),
-            "short": self.copy.file.id[-6:] + task,
-            "elapsed": None if self.elapsed is None else clock.duration_text(self.elapsed),
-            "when": screen.when(self.when, now),
-        }
-
-
 # --- decisions ------------------------------------------------------------------------------------------------------
-
-
-def state(copy: Copy, said: moves.Facts) -> str:
-    """The state of a job whose best copy this is; empty where only the document knows."""
-    if copy.place in ("waiting", "outbox", "assigned", "inbox"):
-        return "PENDING"
-    if copy.place == "running":
-        return "RUNNING" if said.started else "PENDING"
-    if copy.place == "sent":
-        return said.state or "PENDING"
-    return {"held": "HELD", "refused": "REFUSED"}.get(copy.place) or (said.state if said.state in story.FINAL else None) or ""
-
-
-def job_of(copies: list[Copy], said: moves.Facts, now: int) -> Job:
-    """The line of a job, from its copies and what the logs say of it."""
-    copy = places.best(copies)
-    word = state(copy, said)
-    queue = next((os.path.basename(other.queue) for other in copies if other.queue), "")
-    submitter, builder, started, ended = said.submitter, said.builder, said.started, said.ended
-    elapsed = max(0, (ended or now) - started) if started and (ended or word == "RUNNING") else None
-    if not word or (word in story.FINAL and elapsed is None):
-        told = opened(copy)
-        word = word or str(told.get("state") or "")
-        submitter, builder = submitter or _text(told, "submitter"), builder or _text(told, "builder")
-        ended = ended or _moment(told, "ended")
-        elapsed = story.elapsed(told, now)
-    when = ended if word in story.FINAL else started if word == "RUNNING" else said.accepted or clock.id_moment(copy.file.id)
-    return Job(copy, word, queue, builder, submitter, when, elapsed)
 
 
 def sort(jobs: Iterable[Job]) -> list[Job]:
@@ -140,7 +77,7 @@ class Wish(NamedTuple):
         return (
             (not self.states or job.state in self.states)
             and (not self.name or fnmatchcase(job.copy.file.name, self.name))
-            and (not self.submitter or self.submitter == (job.submitter or _text(opened(job.copy), "submitter")))
+            and (not self.submitter or self.submitter == (job.submitter or lines.opened(job.copy).get("submitter")))
             and (self.since is None or job.state in ORDER or (job.when or 0) >= self.since)
         )
 
@@ -170,45 +107,13 @@ def copies(there: Home, wish: Wish, now: int) -> dict[str, list[Copy]]:
     return jobs
 
 
-def lines(jobs: dict[str, list[Copy]], there: Home, now: int) -> list[Job]:
-    """A line for each of these jobs, in their order."""
-    if not jobs:
-        return []
-    logs = moves.read([*there.queues, *filter(None, [there.account])], clock.id_day(min(jobs)))
-    said = moves.facts(reversed(list(logs)), {job[:26].encode() for job in jobs})
-    nothing = moves.Facts()
-    return [job_of(several, said.get(job, nothing), now) for job, several in jobs.items()]
-
-
 def listed(there: Home, wish: Wish, now: int) -> list[Job]:
     """The lines that are wanted, in order."""
-    found = sort(filter(wish.fits, lines(copies(there, wish, now), there, now)))
+    found = sort(filter(wish.fits, lines.lines(copies(there, wish, now), there, now)))
     if wish.few is None:
         return found
     on_its_way = sum(job.state in ORDER for job in found)
     return found[: on_its_way + wish.few]
-
-
-def opened(copy: Copy) -> story.Story:
-    """The story in a copy's document; what moved on meanwhile, or does not parse, says nothing."""
-    try:
-        with open(copy.path, "rb") as stream:
-            return story.told(reader.parse(stream.read()))
-    except FileNotFoundError:
-        return {}
-    except CitError as error:
-        messages.complain(error, copy.file.label)
-        return {}
-
-
-def _text(told: story.Story, key: str) -> str | None:
-    value = told.get(key)
-    return None if value is None else str(value)
-
-
-def _moment(told: story.Story, key: str) -> int | None:
-    value = told.get(key)
-    return value if isinstance(value, int) else None
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import places, screen, story
-from .cit_format import body, clock, home, messages, names, reader, spool, trust
+from . import places, relog, screen, story
+from .cit_format import clock, home, messages, names, spool, trust
 from .cit_format.document import Document
 from .cit_format.errors import NO, OK, CitError
 from .places import Copy
@@ -142,18 +142,6 @@ def unseen(copy: Copy, there: Path) -> Finding | None:
     return Finding(copy.path, "not in seen: the same job would be accepted once more")
 
 
-def documents(copies: Iterator[Copy]) -> Iterator[tuple[Copy, Document | CitError]]:
-    """The documents of these copies; what moved on meanwhile is left out."""
-    for copy in copies:
-        try:
-            with open(copy.path, "rb") as stream:
-                yield copy, reader.parse(stream.read())
-        except FileNotFoundError:
-            continue
-        except CitError as error:
-            yield copy, error
-
-
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
@@ -173,7 +161,7 @@ def of_queue(path: Path) -> Iterator[Finding]:
         yield from foreign_claims(f"{path}/{state}")
     yield from strangers(f"{path}/log", {*(entry for entry in _entries(f"{path}/log") if DAY.fullmatch(entry[:-4])), "on-arrival"})
     attempts: dict[tuple[str, int], list[tuple[Copy, bytes]]] = {}
-    for copy, document in documents(places.everything(there)):
+    for copy, document in places.documents(places.everything(there)):
         if isinstance(document, CitError):
             yield Finding(copy.path, f"does not parse: {document}")
             continue
@@ -196,33 +184,10 @@ def of_account(path: Path) -> Iterator[Finding]:
     for state in home.ACCOUNT_STATES:
         yield from left_behind(f"{path}/{state}")
         yield from foreign_claims(f"{path}/{state}")
-        for copy, document in documents(places.copies(f"{path}/{state}", state, None)):
+        for copy, document in places.documents(places.copies(f"{path}/{state}", state, None)):
             wrong = f"does not parse: {document}" if isinstance(document, CitError) else misplaced(copy, document)
             if wrong:
                 yield Finding(copy.path, wrong)
-
-
-def log_lines(path: Path) -> list[tuple[str, bytes]]:
-    """The lines of a queue's log as its documents tell them, each with its day, in the order of time."""
-    lines: list[tuple[str, str, bytes]] = []
-    for copy, document in documents(places.everything(places.Home([path], None))):
-        if isinstance(document, CitError):
-            continue
-        wanted = document.table("job") if document.kind == "job" else {}
-        for row in story.events(document):
-            if row[1] != "run":
-                detail = str(wanted.get("submitter", "")) if row[2] == "accepted" else row[5]
-                lines.append((row[0], copy.own, body.row(copy.own, *row[:5], detail)))
-        told = story.told(document)
-        given = trust.assignment(document)
-        if given and isinstance(told.get("assigned"), int):
-            time_, builder = clock.iso_ms(int(told["assigned"] or 0)), str(given.table["builder"])
-            where = (spool.host(), "", builder)
-            lines.append((time_, copy.own, body.row(copy.own, time_, "schedule", "assigned", *where)))
-            if copy.place == "done" and isinstance(told.get("ended"), int):
-                time_ = clock.iso_ms(int(told["ended"] or 0))
-                lines.append((time_, copy.own, body.row(copy.own, time_, "deliver", str(told["state"]), *where)))
-    return [(moment[:10], line) for moment, _, line in sorted(set(lines))]
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
@@ -243,7 +208,7 @@ def main(
     there = places.here(queue)
     if log:
         for path in there.queues:
-            for day, line in log_lines(path):
+            for day, line in relog.lines(path):
                 sys.stdout.buffer.write(day.encode() + b"\t" + line)
         return OK
     form = screen.form(table, tsv, json)

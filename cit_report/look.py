@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import board, places, story
+from . import lines, lookup, places, story
 from .cit_format import reader
 from .cit_format.document import Document
 from .cit_format.errors import NOT_FOUND, CitError
@@ -46,11 +46,11 @@ class Seen(NamedTuple):
 
 def seen(wanted: str, there: Home, now: int) -> list[Seen]:
     """The job that is meant (an array: each of its tasks), or the jobs in a file. 65 does not parse, 66 not found."""
-    if places.is_file(wanted):
+    if lookup.is_file(wanted):
         return list(_in_file(wanted, there))
     for _ in range(3):
         try:
-            jobs = places.by_job(places.present(wanted, there))
+            jobs = places.by_job(lookup.present(wanted, there))
             return [_opened(job, several, there, now) for job, several in jobs.items()]
         except FileNotFoundError:
             continue  # it moved on between the look and the opening
@@ -69,7 +69,7 @@ def _opened(job: str, copies: list[Copy], there: Home, now: int) -> Seen:
     with open(copy.path, "rb") as stream:
         document = reader.parse(stream.read())
     told = story.told(document)
-    [line] = board.lines({job: copies}, there, now)
+    [line] = lines.lines({job: copies}, there, now)
     if line.state:
         told["state"] = line.state
     told["queue"] = told.get("queue") or line.queue

@@ -98,11 +98,11 @@ def shown(told: story.Story, now: int) -> dict[str, screen.Value]:
 
 def files(wanted: list[str], queue: str | None) -> list[str]:
     """The files to read: as named, or where the named jobs lie; the last few jobs where a person at a terminal names nothing."""
-    from . import board, places
+    from . import board, lookup, places
 
     if not wanted and sys.stdin.isatty():
         return [job.copy.path for job in board.listed(places.here(queue), board.Wish(), clock.now())]
-    return [word if word == "-" or places.is_file(word) else places.best(places.present(word, places.here(queue))).path for word in wanted]
+    return [word if word == "-" or lookup.is_file(word) else places.best(lookup.present(word, places.here(queue))).path for word in wanted]
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

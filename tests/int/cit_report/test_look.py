@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cit_report import places
-from cit_report.places import Copy, fit
+from cit_report.lookup import fit
+from cit_report.places import Copy
 from cit_report.wait import tasks
 from tests.int.cit_report.lived import ENDED, Lived, plain
 
