@@ -71,6 +71,7 @@ class Pass:
             else:
                 self.listen(self.patience())
         self.slots.dismiss()
+        self.arrivals.close()
         return worst(self.status, self.slots.status)
 
     # --- waiting for something to happen --------------------------------------------------------------------------
