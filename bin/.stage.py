@@ -4,12 +4,14 @@ The checkout takes the place of this folder at the head of the module path, so n
 Exits as the program does; 78 with a hint where a dependency is not installed. Page: docs/decisions/layout.md.
 """
 
+import gc
 import sys
 from importlib import import_module
 from os.path import abspath, dirname
 
 SECOND = {"cit-deliver": "cit_schedule.deliver", "cit-sync": "cit_run.sync"}  # the rooms' other programs
 
+gc.disable()  # until the program starts: loading modules makes no garbage, and looking for it takes a tenth of the start
 checkout = dirname(dirname(abspath(__file__)))
 sys.path[0] = checkout
 program = sys.argv[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,7 @@ def start(name: str, act: Callable[..., Any] | typer.Typer, speaks: Callable[[],
     if sys.argv[1:] == ["--speaks"] and speaks is not None:
         sys.stdout.write(speaks())
         sys.exit(OK)
+    gc.enable()  # bin/.stage.py turned it off while modules were loaded
     if isinstance(act, typer.Typer):
         app = act
     else:
@@ -36,11 +38,11 @@ def start(name: str, act: Callable[..., Any] | typer.Typer, speaks: Callable[[],
 
 
 def _status(name: str, app: typer.Typer) -> int:
-    from typer._click.exceptions import ClickException
+    usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this Typer keeps its Click
 
     try:
         ended = app(prog_name=name, standalone_mode=False)
-    except ClickException as error:
+    except usage_error as error:
         raise CitError(USAGE, error.format_message(), f"{name} --help says what it takes") from None
     except typer.Abort:
         return 1

@@ -31,6 +31,11 @@ def count(wanted: Value | None, cores: int) -> int:
     return wanted if isinstance(wanted, int) and wanted > 0 else cores
 
 
+def is_idle(account: home.Account) -> bool:
+    """Whether nothing lies there that a pass would look at: no job, no wish, nothing that a killed pass held."""
+    return not any(spool.listing(account / state) for state in ("inbox", "running", "control")) and not any((account / "inbox").glob(".claim/*"))
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
@@ -54,6 +59,8 @@ def main(
     wrong = [given for given, meant in spools if given != meant and os.path.abspath(given) != str(account / meant)]
     if wrong:
         raise CitError(USAGE, f"{wrong[0]} is no spool of this account", f"cit-run works in {account.path}: --from inbox --to finished")
+    if is_idle(account):
+        return OK
     from .account_pass import Pass
 
     lock = spool.Lock(account / "running" / ".lock")
