@@ -60,14 +60,34 @@ def guard(file: Path, status: os.stat_result) -> None:
         raise CitError(CONFIG, f"{file}: others can write it", f"chmod go-w {file}, and see that it is yours")
 
 
-class Queue:
-    """A queue: its directory, settings, key and who may use it."""
+class _Holder:
+    """What a queue and a build account have in common: a directory of spools, a key, a list of whom they believe, a log."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory
 
     def __truediv__(self, state: str) -> Path:
         return self.path / state
+
+    @cached_property
+    def signer(self) -> Signer:
+        from . import keys
+
+        return keys.load(self.path / "key")
+
+    @cached_property
+    def signers(self) -> Signers:
+        from .signers import Signers
+
+        return Signers.read(self.path / "allowed_signers", self.path / "revoked_keys")
+
+    def note(self, moves: list[tuple[str, str, str]], stage: str) -> None:
+        """Lines (job, word, detail) for log/DAY.tsv."""
+        journal.note(self / "log", moves, stage)
+
+
+class Queue(_Holder):
+    """A queue: its directory, settings, key and who may use it."""
 
     @cached_property
     def settings(self) -> dict[str, body.Value]:
@@ -101,18 +121,6 @@ class Queue:
         value = self.settings.get("epoch", 1)
         return value if isinstance(value, int) else 1
 
-    @cached_property
-    def signer(self) -> Signer:
-        from . import keys
-
-        return keys.load(self.path / "key")
-
-    @cached_property
-    def signers(self) -> Signers:
-        from .signers import Signers
-
-        return Signers.read(self.path / "allowed_signers", self.path / "revoked_keys")
-
     @property
     def on_arrival(self) -> str:
         return str(self.settings.get("on-arrival", QUEUE_ON_ARRIVAL))
@@ -136,35 +144,13 @@ class Queue:
     def putter(self) -> Putter:
         return Putter(self / "waiting" / ".tmp", self / "seen", self.describe)
 
-    def note(self, moves: list[tuple[str, str, str]], stage: str) -> None:
-        """Lines (job, word, detail) for log/DAY.tsv."""
-        journal.note(self / "log", moves, stage)
 
-
-class Account:
+class Account(_Holder):
     """A build account: its directory, key, and whom it believes."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory
-
-    def __truediv__(self, state: str) -> Path:
-        return self.path / state
 
     @cached_property
     def settings(self) -> dict[str, body.Value]:
         return settings(self.path / "config.toml")
-
-    @cached_property
-    def signer(self) -> Signer:
-        from . import keys
-
-        return keys.load(self.path / "key")
-
-    @cached_property
-    def signers(self) -> Signers:
-        from .signers import Signers
-
-        return Signers.read(self.path / "allowed_signers", self.path / "revoked_keys")
 
     @cached_property
     def identity(self) -> str:
@@ -173,9 +159,6 @@ class Account:
     @property
     def on_arrival(self) -> str:
         return str(self.settings.get("on-arrival", ACCOUNT_ON_ARRIVAL))
-
-    def note(self, moves: list[tuple[str, str, str]], stage: str) -> None:
-        journal.note(self / "log", moves, stage)
 
 
 def find_queue(wanted: str | None) -> Queue:

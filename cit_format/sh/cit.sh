@@ -96,7 +96,7 @@ cit_verify() ( # FILE ALLOWED_SIGNERS IDENTITY NAMESPACE [REVOKED]
   awk 'NR == 1 { ok = $0 == "-----BEGIN SSH SIGNATURE-----"; next } ended || !ok { ok = 0; exit }
     $0 == "-----END SSH SIGNATURE-----" { ended = 1; next } !/^[A-Za-z0-9+\/]+=*$/ { ok = 0; exit } END { exit !(ok && ended) }' "$work/sig" ||
     cit_no 77 "the armour of the signature is malformed" || return
-  set -- "$1" "$2" "$3" "$4" ${5:+-r "$5"} ${CIT_NOW:+"-Overify-time=$(printf %s "$CIT_NOW" | tr -cd 0-9Z)"}
+  set -- "$1" "$2" "$3" "$4" ${5:+-r "$5"} ${CIT_NOW:+"-Overify-time=$(printf %s "${CIT_NOW%%.*}Z" | tr -cd 0-9Z | sed 's/ZZ*$/Z/')"}
   file=$1 allowed=$2 identity=$3 namespace=$4
   shift 4
   said=$(cit_signed "$file" | ssh-keygen -Y verify -f "$allowed" -I "$identity" -n "$namespace" -s "$work/sig" "$@" 2>&1) ||
