@@ -32,7 +32,9 @@ def count(wanted: Value | None, cores: int) -> int:
 
 
 def is_idle(account: home.Account) -> bool:
-    """Whether nothing lies there that a pass would look at: no job, no wish, nothing that a killed pass held."""
+    """Whether nothing lies there that a pass would look at: no job, no wish, nothing that a killed pass held; and no pass notes its boot."""
+    if not (account / "running" / ".boot").exists():
+        return False
     return not any(spool.listing(account / state) for state in ("inbox", "running", "control")) and not any((account / "inbox").glob(".claim/*"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,14 @@ from tests.int.cit_format.jobs import ID, cut
 STREAM = b"".join(f"@cit 1 {ID} n{number}\n".encode() for number in range(3))
 FRAMED = frame.framed(STREAM, 3)
 LINE = FRAMED.index(b"\n") + 1
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _the_moment_of_the_frames() -> Iterator[None]:
+    """The frames above were made when the tests were collected, which may be long ago."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CIT_NOW", FRAMED[LINE - 21 : LINE - 1].decode())
+        yield
 
 
 def whole(stream: bytes, sizes: list[int] | None = None, **how: bool) -> bytes:

@@ -29,7 +29,9 @@ if os.fork() == 0:
         if os.fork():
             os._exit(0)
         os.setsid()
-        open(os.environ["MARK"] + ".loop", "w").write(str(os.getpid()))
+        with open(os.environ["MARK"] + ".new", "w") as note:
+            note.write(str(os.getpid()))
+        os.rename(os.environ["MARK"] + ".new", os.environ["MARK"] + ".loop")  # killed anywhere, it says one pid
     os._exit(0)
 """
 
