@@ -65,12 +65,10 @@ class Judge:
         return b"%s%s\n%s%s" % (raw, self.begin, queue.signer.sign(raw, "cit-queue"), self.end)
 
     def verdicts(self, arrivals: list[Arrival]) -> list[Verdict]:
-        """`verdict` for each, in order; the second half of a long group in a process beside this one, for two cores."""
+        """`verdict` for each, in order; a long group in a process beside this one, which has other groups to put meanwhile."""
         if len(arrivals) < MANY:
             return [self.verdict(arrival) for arrival in arrivals]
-        half = len(arrivals) // 2
-        others = begun_beside(lambda: [self.verdict(arrival) for arrival in arrivals[half:]])
-        return [self.verdict(arrival) for arrival in arrivals[:half]] + others()
+        return begun_beside(lambda: [self.verdict(arrival) for arrival in arrivals])()
 
 
 def begun_beside(act: Callable[[], list[Verdict]]) -> Callable[[], list[Verdict]]:
@@ -81,7 +79,8 @@ def begun_beside(act: Callable[[], list[Verdict]]) -> Callable[[], list[Verdict]
     pid = os.fork()
     if pid == 0:
         try:
-            os.close(reading)
+            os.closerange(3, writing)  # no lock of ours lives on in it
+            os.closerange(writing + 1, 1 << 20)
             with os.fdopen(writing, "wb") as stream:
                 pickle.dump(act(), stream)
         finally:
@@ -112,12 +111,13 @@ def check_order(job: dict[str, Value]) -> None:
         raise CitError(DATA, f"hold {hold}", "true or false")
 
 
-def take_in(arrivals: list[Arrival], queue: home.Queue, remark: str = "") -> list[Answer]:
+def take_in(arrivals: list[Arrival], queue: home.Queue, remark: str = "", turn: Callable[[], object] = lambda: None) -> list[Answer]:
     """Take a group into the queue: all that is acknowledged is on disk when this returns; what is refused, in refused/.
 
-    `remark` goes into the event, after the queue's name.
+    `remark` goes into the event, after the queue's name. `turn` is called between judging and the first change.
     """
     verdicts = Judge(queue, clock.now(), remark).verdicts(arrivals)
+    turn()
     became: list[Union[str, CitError]] = [verdict if isinstance(verdict, CitError) else "" for verdict in verdicts]
     jobs, items = [], []
     for number, (arrival, verdict) in enumerate(zip(arrivals, verdicts)):

@@ -1,12 +1,14 @@
 """The documents of a stream in groups, as they are put: at most 1,000 or 8 MiB, ended early when there is nothing to read.
 
-While one full group is taken in, the next one is read: taking in waits for the disk and for signatures, reading for neither.
+While one full group goes to the disk, the next is judged and one more is read: each waits for something else. They are put, and
+answered, in the order in which they came.
 """
 
 from __future__ import annotations
 
 import os
 import select
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, Union
 
@@ -19,23 +21,26 @@ if TYPE_CHECKING:
 
 Arrival = Union[Document, Faulty]
 Taken = TypeVar("Taken")
+AT_ONCE = 2  # groups that are taken in at a time
 
 
-def in_groups(fd: int, take: Callable[[list[Arrival]], Taken], give: Callable[[Taken], None]) -> None:
-    """Have each group taken, one after the other, and give what came of it, in order; all of it before a read that would wait."""
+def in_groups(fd: int, take: Callable[[list[Arrival], Callable[[], object]], Taken], give: Callable[[Taken], None]) -> None:
+    """Have each group taken and give what came of it, in order; all of it before a read that would wait.
+
+    `take` calls what it is given second before it changes anything: it waits until the group before is done.
+    """
     group: list[Arrival] = []
     size = 0
     pool: Executor | None = None
-    beside: Future[Taken] | None = None
+    beside: deque[Future[Taken]] = deque()
 
     def settle() -> None:
-        nonlocal group, size, beside
-        if beside:
-            taken, beside = beside.result(), None
-            give(taken)
+        nonlocal group, size
+        while beside:
+            give(beside.popleft().result())
         if group:
             some, group, size = group, [], 0
-            give(take(some))
+            give(take(some, lambda: None))
 
     def read(limit: int) -> bytes:
         if not select.select([fd], [], [], 0)[0]:
@@ -48,12 +53,13 @@ def in_groups(fd: int, take: Callable[[list[Arrival]], Taken], give: Callable[[T
             size += arrival.size if isinstance(arrival, Faulty) else len(arrival.raw)
             if len(group) >= put.GROUP_DOCUMENTS or size >= put.GROUP_BYTES:
                 full, group, size = group, [], 0
-                settle()
+                if len(beside) == AT_ONCE:
+                    give(beside.popleft().result())
                 if pool is None:
                     from concurrent.futures import ThreadPoolExecutor
 
-                    pool = ThreadPoolExecutor(1)
-                beside = pool.submit(take, full)
+                    pool = ThreadPoolExecutor(AT_ONCE)
+                beside.append(pool.submit(take, full, beside[-1].result if beside else lambda: None))
         settle()
     finally:
         if pool:

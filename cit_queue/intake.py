@@ -5,7 +5,7 @@ Pages: docs/stages/queue.md ("When a queue cannot be had").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from . import accept, mend
 from .accept import Answer, Arrival
@@ -26,8 +26,8 @@ class Intake:
         self._to_wake: dict[home.Queue, None] = {}
         self._mended: set[home.Queue] = set()
 
-    def take(self, group: Sequence[Arrival]) -> list[Answer]:
-        """The answers to a group, in order; all that is acknowledged is on disk."""
+    def take(self, group: Sequence[Arrival], turn: Callable[[], object] = lambda: None) -> list[Answer]:
+        """The answers to a group, in order; all that is acknowledged is on disk. `turn` waits until the group before is done."""
         if not self.sent:
             self.sent = True
             self.send()
@@ -36,7 +36,7 @@ class Intake:
         for queue in dict.fromkeys(where):
             numbers = [number for number, place in enumerate(where) if place is queue]
             some = [group[number] for number in numbers]
-            answers.update(zip(numbers, self._put(queue, some) if queue else self._keep(some)))
+            answers.update(zip(numbers, self._put(queue, some, turn) if queue else self._keep(some, turn)))
         return [answers[number] for number in range(len(group))]
 
     def send(self) -> list[Answer]:
@@ -57,27 +57,28 @@ class Intake:
 
     def wake(self) -> None:
         """Start the passes over the queues that took something; after the tickets are written."""
-        for queue in self._to_wake:
+        while self._to_wake:  # another group may add to it meanwhile
+            queue, _ = self._to_wake.popitem()
             wake.arrived(queue.path, queue.on_arrival)
-        self._to_wake.clear()
 
-    def _put(self, queue: home.Queue, some: list[Arrival]) -> list[Answer]:
+    def _put(self, queue: home.Queue, some: list[Arrival], turn: Callable[[], object]) -> list[Answer]:
         try:
             with reached(queue.name):
                 if queue not in self._mended:
                     self._mended.add(queue)
                     mend.in_passing(queue)
-                answers = accept.take_in(some, queue)
+                answers = accept.take_in(some, queue, turn=turn)
         except CitError as error:
             if error.status != LATER:
                 raise
             self.places.away = self.places.away or error
-            return self._keep(some)
+            return self._keep(some, turn)
         if not all(answer.error for answer in answers):
             self._to_wake[queue] = None
         return answers
 
-    def _keep(self, some: list[Arrival]) -> list[Answer]:
+    def _keep(self, some: list[Arrival], turn: Callable[[], object]) -> list[Answer]:
+        turn()
         answers = self.outbox.keep(some)
         if self.places.away and not self.told and not all(answer.error for answer in answers):
             self.told = True

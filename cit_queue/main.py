@@ -38,7 +38,7 @@ def filtered(queue: home.Queue) -> int:
     """Without --to: accepted documents pass, jobs signed by the queue; the others stay out."""
     status = OK
 
-    def judged(group: list[Arrival]) -> list[tuple[Arrival, accept.Verdict]]:
+    def judged(group: list[Arrival], _turn: Callable[[], object]) -> list[tuple[Arrival, accept.Verdict]]:
         return list(zip(group, accept.Judge(queue, clock.now()).verdicts(group)))
 
     def pass_on(judgements: list[tuple[Arrival, accept.Verdict]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,3 +51,8 @@ def test_does_a_reader_ever_see_a_part_of_a_file(machine: Machine) -> None:
     assert len(seen) == WRITERS * EACH
     keys = [name.split(".")[0] for name in sorted(seen)]
     assert len(set(keys)) == len(keys), "each document has a sequence of its own"
+    order = [name.split(".")[1][:26] for name in sorted(seen)]
+    for writer in range(WRITERS):
+        pushed = re.findall(r"^@cit 1 (\S+)", (machine.home / f"{writer}.cit").read_text(), re.M)
+        mine = set(pushed)
+        assert [identity for identity in order if identity in mine] == pushed, "each stream keeps its order, group after group"
