@@ -117,6 +117,21 @@ class Queue(_Holder):
         return self.settings.get("active", True) is True
 
     @property
+    def remote(self) -> bool:
+        """Whether the queue itself lies elsewhere, at its door; this directory only says where."""
+        return self.settings.get("remote", False) is True
+
+    @property
+    def door(self) -> str:
+        """Where it is reached from elsewhere, `ssh://USER@HOST[:PORT]/@QUEUE`; empty where it has no door."""
+        return str(self.settings.get("door", ""))
+
+    @property
+    def person(self) -> str:
+        """As whom it knows the key that signs here; empty where that is this account at this host."""
+        return str(self.settings.get("person", ""))
+
+    @property
     def epoch(self) -> int:
         value = self.settings.get("epoch", 1)
         return value if isinstance(value, int) else 1
@@ -155,6 +170,14 @@ class Account(_Holder):
     @cached_property
     def identity(self) -> str:
         return f"builder@{host()}"
+
+    @cached_property
+    def seal(self) -> str | None:
+        """The public key (two words) that secrets for it are encrypted to; None for a home that was made without."""
+        try:
+            return " ".join((self.path / "seal.pub").read_text().split()[:2])
+        except FileNotFoundError:
+            return None
 
     @property
     def on_arrival(self) -> str:
@@ -206,6 +229,7 @@ def ensure() -> Path:
             )
         account = Account(home)
         builder = keys.generate(home / "key", account.identity)
+        keys.generate(home / "seal", account.identity)
         queue = make_queue(home / "queues" / "main")
         person_line = f'{person()} namespaces="cit-job,cit-control" {mine.public.line}\n'
         queue_line = f'{queue.identity} namespaces="cit-queue" {queue.signer.public.line}\n'
@@ -229,6 +253,7 @@ def make_queue(directory: Path) -> Queue:
         make_directory(directory / name)
     queue = Queue(directory)
     signer = keys.generate(directory / "key", queue.identity)
+    keys.generate(directory / "seal", queue.identity)
     if not (directory / "queue.toml").exists():
         text = body.toml({"name": directory.name, "owner": person(), "active": True, "epoch": 1, "founder": signer.public.fingerprint})
         text += b"# on-arrival = " + body.toml({"x": QUEUE_ON_ARRIVAL})[4:]
@@ -254,6 +279,7 @@ def describe_builder(account: Account) -> document.Document:
                     "host": host(),
                     "key": account.signer.public.fingerprint,
                     "door": str(account.path),
+                    "seal": account.seal,
                     "slots": cores,
                     "ahead": 1000,
                     "cpus": cores,

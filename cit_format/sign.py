@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from .signers import Signers
 
 # The namespace in which a new document of a kind is signed.
-NAMESPACES = {"job": "cit-job", "control": "cit-control", "builder": "cit-builder", "load": "cit-builder", "hosts": "cit-hosts"}
+NAMESPACES = {
+    "job": "cit-job",
+    "control": "cit-control",
+    "builder": "cit-builder",
+    "load": "cit-builder",
+    "hosts": "cit-hosts",
+    "handover": "cit-hosts",
+}
 
 
 def signer(key: str | None) -> Signer:

@@ -23,7 +23,7 @@ SUBMITTED = frozenset(
     ["job", "script", "call", "source", "bundle", "change", "env", "config", "files", "needs", "keep", "secret", "after", "reply", "grant"]
 )
 APPENDED = frozenset(["event", "assignment", "environment", "artefact", "result", "signature"])
-ALONE = frozenset(["control", "builder", "load", "hosts", "ticket"])  # sections of documents that are no jobs
+ALONE = frozenset(["control", "builder", "load", "jobs", "hosts", "handover", "ticket"])  # sections of documents that are no jobs
 LATER = 30 * clock.DAY  # the longest that a job may be valid
 SKEW = 5 * clock.MINUTE  # clocks differ by so much at most
 

@@ -56,7 +56,7 @@ def known_as(queue: home.Queue, key: PublicKey) -> str:
 
     Only the lines with this key are read: a fault in another one is the queue's affair.
     """
-    here = home.person()
+    here = queue.person or home.person()
     encoded = key.line.split()[1]
     try:
         lines = [line for line in (queue / "allowed_signers").read_text("utf-8", "replace").split("\n") if encoded in line]
