@@ -245,8 +245,17 @@ def put_all(directory: Path, arrivals: Iterable[Document], signers: Signers) -> 
     tickets = []
     for arrival in arrivals:
         try:
-            state = "accepted" if keep(directory, arrival, verified(arrival, signers, clock.now())) else "duplicate"
+            state = "accepted" if _taken(directory, arrival, signers) else "duplicate"
             tickets.append(ticket.ticket(arrival.id, arrival.name, arrival.raw, state))
         except CitError as error:
             tickets.append(ticket.ticket(arrival.id, arrival.name, arrival.raw, "refused", error))
     return tickets
+
+
+def _taken(directory: Path, arrival: Document, signers: Signers) -> bool:
+    """Keep a wish, or that a queue was handed over; whether it is news."""
+    if arrival.kind == "handover":
+        from . import handover
+
+        return handover.keep(directory.parent / "hosts", arrival, handover.verified(arrival, signers, clock.now()))
+    return keep(directory, arrival, verified(arrival, signers, clock.now()))

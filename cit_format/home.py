@@ -60,6 +60,13 @@ def guard(file: Path, status: os.stat_result) -> None:
         raise CitError(CONFIG, f"{file}: others can write it", f"chmod go-w {file}, and see that it is yours")
 
 
+def _names(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+
+
 class _Holder:
     """What a queue and a build account have in common: a directory of spools, a key, a list of whom they believe, a log."""
 
@@ -79,7 +86,12 @@ class _Holder:
     def signers(self) -> Signers:
         from .signers import Signers
 
-        return Signers.read(self.path / "allowed_signers", self.path / "revoked_keys")
+        found = Signers.read(self.path / "allowed_signers", self.path / "revoked_keys")
+        if any(name.startswith("handover-") for name in _names(self.path / "hosts")):
+            from . import handover
+
+            found.hand_over(handover.known(self.path / "hosts"))
+        return found
 
     def note(self, moves: list[tuple[str, str, str]], stage: str) -> None:
         """Lines (job, word, detail) for log/DAY.tsv."""
@@ -231,7 +243,7 @@ def ensure() -> Path:
         builder = keys.generate(home / "key", account.identity)
         keys.generate(home / "seal", account.identity)
         queue = make_queue(home / "queues" / "main")
-        person_line = f'{person()} namespaces="cit-job,cit-control" {mine.public.line}\n'
+        person_line = f'{person()} namespaces="cit-job,cit-control,cit-builder,cit-hosts" {mine.public.line}\n'
         queue_line = f'{queue.identity} namespaces="cit-queue" {queue.signer.public.line}\n'
         builder_line = f'{account.identity} namespaces="cit-result,cit-builder" {builder.public.line}\n'
         for file in (home / "allowed_signers", queue / "allowed_signers"):

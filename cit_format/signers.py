@@ -14,18 +14,22 @@ import time
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import sshsig
 from .errors import CONFIG, DENIED, CitError
 from .keys import read_guarded
 from .sshsig import PublicKey
 
+if TYPE_CHECKING:
+    from .handover import Handover
+
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+:/=-]*")
 OPTION = r'[a-z-]+(?:="[^"\\]*")?'
 OPTIONS = re.compile(rf"({OPTION}(?:,{OPTION})*)[ \t]+")
 MOMENT = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?(Z?)", re.ASCII)
 KRL_MAGIC = b"SSHKRL"
+NAMESPACE = "cit-queue"  # of keys that a handover lets speak
 
 
 class Allowed(NamedTuple):
@@ -118,6 +122,7 @@ class Signers:
         self.allowed: dict[bytes, list[Allowed]] = {}
         self.revoked = dict.fromkeys((key.blob for key in revoked), True)
         self.krl = krl
+        self.handovers: dict[str, Handover] = {}  # by a queue's full name: who speaks for it now
         for entry in allowed:
             others = self.allowed.setdefault(entry.key.blob, [])
             for other in others:
@@ -135,6 +140,14 @@ class Signers:
         krl = gone if gone.startswith(KRL_MAGIC) else b""
         keys = [] if krl or not revoked else parse_revoked_keys(_text(gone, revoked), str(revoked))
         return cls(parse_allowed_signers(_text(text, allowed), str(allowed)), keys, krl, str(allowed))
+
+    def hand_over(self, handovers: dict[str, Handover]) -> Signers:
+        """Believe also the keys to which queues were handed over; what they assigned before counts no more (trust.assigned)."""
+        self.handovers = handovers
+        for each in handovers.values():
+            if not any(NAMESPACE in entry.namespaces for entry in self.allowed.get(each.public.blob, [])):
+                self.allowed.setdefault(each.public.blob, []).append(Allowed(each.identity, (NAMESPACE,), each.public, None, None, 0))
+        return self
 
     def principal(self, key: PublicKey, namespace: str, now: datetime) -> str:
         """Who signs with this key in this namespace at this time (aware); CitError 77 says why nobody does."""

@@ -179,6 +179,12 @@ def assigned(document: Document, signers: Signers, builder_key: str, now: int) -
     queue = verified(document, speaking, "cit-queue", signers, now)
     if given.table.get("queue") != document.table("job")["queue"]:
         raise _denied(document, "assigned by another queue than the job names", "a job runs where its author sent it")
+    if signers.handovers:
+        from .handover import objection as handed_over
+
+        why = handed_over(str(given.table["queue"]), given.table.get("epoch"), queue.fingerprint, signers.handovers)
+        if why:
+            raise _denied(document, why, "the queue that has it now assigns it anew")
     if given.table.get("key") != builder_key:
         raise _denied(document, f"assigned to {given.table.get('builder')}, not to this builder", "deliver it to the builder that it names")
     expires = document.table("job")["expires"]

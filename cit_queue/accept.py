@@ -19,7 +19,8 @@ from .cit_format.reader import Faulty
 
 MANY = 100  # from so many documents on a second process is worth its start
 Arrival = Union[Document, Faulty]
-Verdict = Union[bytes, Wish, CitError]  # an accepted job as it now stands, a wish with power, or why it is refused
+# An accepted job as it now stands, a wish with power, a handover as it came, or why it is refused.
+Verdict = Union[bytes, Wish, Document, CitError]
 
 
 class Answer(NamedTuple):
@@ -54,6 +55,8 @@ class Judge:
             return arrival.error
         queue = self.queue
         try:
+            if arrival.kind == "handover":
+                return arrival  # what it does is done with the group (activate.py)
             if arrival.kind == "control":
                 return control.verified(arrival, queue.signers, self.now, queue.full_name)
             check_order(arrival.table("job"))
@@ -131,6 +134,14 @@ def take_in(arrivals: list[Arrival], queue: home.Queue, remark: str = "", turn: 
         kept = wishes.keep(queue, [(arrival, asked) for _, arrival, asked in wished if isinstance(arrival, Document)])
         for (number, _, _), answer in zip(wished, kept):
             became[number] = answer
+    for number, verdict in enumerate(verdicts):
+        if isinstance(verdict, Document):
+            from . import activate
+
+            try:
+                became[number] = activate.handed_over(queue, verdict)
+            except CitError as error:
+                became[number] = error
     return _answers(arrivals, became, queue)
 
 
@@ -150,6 +161,8 @@ def _answers(arrivals: list[Arrival], became: list[Union[str, CitError]], queue:
             detail = str(said.get("submitter", ""))
             if known.kind == "control":
                 detail = f"{said['action']} {said['target']} {detail}"
+            elif known.kind == "handover":
+                detail = f"handover to epoch {said['epoch']}"
             moves.append((f"{known.id}-{known.name}", "accepted", detail))
     queue.note(moves, "queue")
     return answers

@@ -125,6 +125,10 @@ def main(
     recover: bool = typer.Option(False, "--recover", help="Finish what killed processes left, then --incoming and --outbox send"),
     incoming: bool = typer.Option(False, "--incoming", help="Take in what other accounts dropped into incoming/"),
     door: Optional[str] = typer.Option(None, "--door", metavar="VERB", help="Answer one verb of the door, as a forced command does"),
+    activate: bool = typer.Option(False, "--activate", help="Make this replica the queue: a signed handover; with -n only say the steps"),
+    at: Optional[str] = typer.Option(None, "--at", metavar="DOOR", help="With --activate: where it is reached, ssh://USER@HOST[:PORT]/@QUEUE"),
+    key: Optional[str] = typer.Option(None, "--key", metavar="FILE", help="With --activate: the owner's key that signs; else your own"),
+    dry: bool = typer.Option(False, "-n", "--dry-run", help="With --activate: say the steps, change nothing"),
     tsv: bool = typer.Option(False, "--tsv", help="Tickets as TSV"),
     json: bool = typer.Option(False, "--json", help="Tickets as JSON lines"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
@@ -138,6 +142,10 @@ def main(
         return serve.serve(door, lambda: home.find_queue(to), home.own_account, to is not None, lambda size: os.read(0, size))
     if to and queue:
         raise CitError(USAGE, "--to and --queue", "--to puts into a queue, --queue is for the filter")
+    if activate:
+        from .activate import activated
+
+        return activated(home.find_queue(to or queue), at, key, dry)
     write = show.writer(tsv, json)
     if outbox is not None:
         if outbox not in ("list", "send", "resend"):
