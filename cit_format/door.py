@@ -11,7 +11,7 @@ import hashlib
 import os
 from typing import NamedTuple
 
-from . import clock, home, names, put, reader, refuse, ticket, trust
+from . import clock, heartbeat, home, names, put, reader, refuse, ticket, trust
 from .document import Document
 from .errors import DATA, DENIED, LATER, CitError
 from .shelf import FORK, NEW, shelve
@@ -95,10 +95,11 @@ class Ending(NamedTuple):
     lost: bytes  # what the queue had given up here, which this replaces; empty where it had not
 
 
-def put_done(queue: home.Queue, arrivals: list[Document]) -> list[Document]:
+def put_done(queue: home.Queue, arrivals: list[Document], by: str = "") -> list[Document]:
     """Results into `done/DAY/`, from the builders that the queue itself assigned them to; a ticket for each.
 
-    All that is acknowledged is on disk; then the copies that were handed out are removed.
+    All that is acknowledged is on disk; then the copies that were handed out are removed. A builder's heartbeat that comes along
+    is kept as the last one. `by`: the fingerprint of the only builder that may say something here; empty: any.
     """
     now = clock.now()
     handed_out = {name.partition(".")[2]: name for state in ("assigned", "sent") for name in listing(queue / state)}
@@ -106,7 +107,10 @@ def put_done(queue: home.Queue, arrivals: list[Document]) -> list[Document]:
     became: dict[int, str | CitError] = {}
     for number, job in enumerate(arrivals):
         try:
-            ends[number] = ending(queue, job, handed_out, now)
+            if job.kind == "builder":
+                became[number] = heartbeat.keep(queue, job, now, by)
+            else:
+                ends[number] = ending(queue, job, handed_out, now, by)
         except CitError as error:
             became[number] = error
     outcomes = shelve(
@@ -130,7 +134,8 @@ def put_done(queue: home.Queue, arrivals: list[Document]) -> list[Document]:
         if became[number] == put.ACCEPTED:
             late = ", late: it had been given up" if end.lost else ""
             moves.append((end.copy, end.state, f"{end.given.table['builder']}{late}"))
-    refused = [(arrivals[number], error) for number, error in became.items() if isinstance(error, CitError) and error.status != LATER]
+    errors = [(arrivals[number], error) for number, error in became.items() if isinstance(error, CitError) and error.status != LATER]
+    refused = [(job, error) for job, error in errors if job.kind != "builder"]  # the next heartbeat comes within a minute
     if refused:
         refuse.keep_all(queue / "refused", refused, "queue")
         moves += [(f"{job.id}-{job.name}", put.REFUSED, error.what) for job, error in refused]
@@ -141,16 +146,19 @@ def put_done(queue: home.Queue, arrivals: list[Document]) -> list[Document]:
 def _answer(job: Document, end: str | CitError, known: Ending | None) -> Document:
     if isinstance(end, CitError):
         return ticket.ticket(job.id, job.name, job.raw, "kept" if end.status == LATER else put.REFUSED, end)
-    assert known is not None
+    if known is None:
+        return ticket.ticket(job.id, job.name, job.raw, end)
     return ticket.ticket(job.id, job.name, job.raw, end, task=known.given.task, attempt=known.given.attempt)
 
 
-def ending(queue: home.Queue, job: Document, sent: dict[str, str], now: int) -> Ending:
+def ending(queue: home.Queue, job: Document, sent: dict[str, str], now: int, by: str = "") -> Ending:
     """What a job that comes home is here; 65 or 77 where it is none that this queue handed out to whoever signed its end."""
     speech, result = trust.completed(job, queue.signers, now)
     given = trust.assignment(job)
     if given is None:
         raise CitError(DENIED, "no assignment", "a result goes to the queue that assigned the job", job.label)
+    if by and speech.fingerprint != by:
+        raise CitError(DENIED, f"this door is for the builder {by}, the result is by {speech.fingerprint}", "each hands back its own", job.label)
     copy = copy_name(job, given)
     path = f"{queue.path}/done/{clock.id_day(job.id)}/{copy}.cit"
     key = sent.get(f"{copy}.cit", "")

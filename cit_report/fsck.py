@@ -32,6 +32,7 @@ IN_ACCOUNT = {
     *home.ACCOUNT_DIRECTORIES,
     "refused",
     "queues",
+    "builder.cit",
     "config.toml",
     "last",
     "id_ed25519",
