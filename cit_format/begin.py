@@ -22,7 +22,7 @@ def queue(wanted: str) -> home.Queue:
         if mine is None:
             raise CitError(CONFIG, "no ssh key of your own", "make one: ssh-keygen -t ed25519, or name it: cit config key FILE")
         made = home.make_queue(directory)
-        person = f'{home.person()} namespaces="cit-job,cit-control,cit-builder,cit-hosts" {mine.public.line}\n'
+        person = f'{home.person()} namespaces="cit-job,cit-control,cit-builder,cit-hosts,cit-grant" {mine.public.line}\n'
         builder = f'{account.identity} namespaces="cit-result,cit-builder" {account.signer.public.line}\n'
         itself = f'{made.identity} namespaces="cit-queue" {made.signer.public.line}\n'
         home.write_new(directory / "allowed_signers", (person + itself + builder).encode())

@@ -243,7 +243,7 @@ def ensure() -> Path:
         builder = keys.generate(home / "key", account.identity)
         keys.generate(home / "seal", account.identity)
         queue = make_queue(home / "queues" / "main")
-        person_line = f'{person()} namespaces="cit-job,cit-control,cit-builder,cit-hosts" {mine.public.line}\n'
+        person_line = f'{person()} namespaces="cit-job,cit-control,cit-builder,cit-hosts,cit-grant" {mine.public.line}\n'
         queue_line = f'{queue.identity} namespaces="cit-queue" {queue.signer.public.line}\n'
         builder_line = f'{account.identity} namespaces="cit-result,cit-builder" {builder.public.line}\n'
         for file in (home / "allowed_signers", queue / "allowed_signers"):

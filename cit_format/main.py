@@ -175,6 +175,23 @@ def init(queues: Optional[list[str]] = typer.Argument(None, metavar="[QUEUE]..."
     return OK
 
 
+@app.command("grant")
+def grant_(
+    person: str = typer.Argument(..., metavar="USER@HOST", help="Who may submit"),
+    key: str = typer.Argument(..., metavar="KEYFILE|KEY", help="Their public key: a file, - for stdin, or the key itself"),
+    until: str = typer.Option(..., "--until", metavar="DURATION|TIME", help="For how long: 30d, or a UTC time"),
+    names: str = typer.Option("", "--names", metavar="GLOB,...", help="Only jobs of these names"),
+    interfaces: str = typer.Option("", "--interfaces", metavar="NAME,...", help="Only calls of these interfaces"),
+    signing: Optional[str] = typer.Option(None, "--key", metavar="FILE", help="The owner's key that signs; else your own"),
+) -> int:
+    """Sign a permission that its bearer carries in jobs."""
+    from . import clock, grant, sign, sshsig
+
+    text = sys.stdin.read() if key == "-" else Path(key).read_text() if "/" in key or Path(key).is_file() else key
+    end = clock.parse(until) if until[-1:] == "Z" else clock.now() + clock.duration(until)
+    return write(grant.made(person, sshsig.parse_public_key(text.strip()), end, names, interfaces, sign.signer(signing)))
+
+
 for act in (writing.add, writing.sign, writing.fmt, writing.frame, writing.unframe):
     app.command(act.__name__)(act)
 

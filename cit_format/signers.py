@@ -149,6 +149,16 @@ class Signers:
                 self.allowed.setdefault(each.public.blob, []).append(Allowed(each.identity, (NAMESPACE,), each.public, None, None, 0))
         return self
 
+    def with_more(self, entries: Iterable[Allowed]) -> Signers:
+        """The same list with these entries for keys that it does not have in that namespace."""
+        more = Signers([], (), self.krl, self.name)
+        more.allowed, more.revoked, more.handovers = {blob: list(known) for blob, known in self.allowed.items()}, self.revoked, self.handovers
+        for entry in entries:
+            known = more.allowed.setdefault(entry.key.blob, [])
+            if not any(set(entry.namespaces) & set(other.namespaces) for other in known):
+                known.append(entry)
+        return more
+
     def principal(self, key: PublicKey, namespace: str, now: datetime) -> str:
         """Who signs with this key in this namespace at this time (aware); CitError 77 says why nobody does."""
         who = f"the key {key.fingerprint}"

@@ -102,6 +102,10 @@ def submission(document: Document, signers: Signers, now: int) -> Speech:
         raise CitError(DATA, f"the job says no {missing[0]}", f"a job needs {', '.join(missing)}", document.label)
     signature = document.find("signature")
     assert signature is not None
+    if document.find("grant") is not None:
+        from . import grant
+
+        signers = grant.extended(signers, document, now)
     speech = verified(document, signature, "cit-job", signers, now)
     job = document.table("job")
     if job["key"] != speech.fingerprint:

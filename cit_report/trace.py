@@ -9,6 +9,7 @@ Pages: docs/stages/report.md, docs/format/signatures.md
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -171,6 +172,11 @@ def merged(lists: list[Path], revoked: Path | None = None) -> Signers:
 
 def traced(document: Document, allowed: Signers, revoked: Signers | None) -> tuple[list[dict[str, screen.Value]], list[str]]:
     """The rows of a document and what is not proven."""
+    if document.find("grant") is not None:
+        from .cit_format import grant
+
+        with contextlib.suppress(CitError):  # then the submitter's signature is shown as what it is without the grant
+            allowed = grant.extended(allowed, document, stated(document, document.sections))
     found = list(parts(document, allowed, revoked))
     faults = [f"{part.by}: {part.why}" for part in found if part.holds == BAD] + chain(document, found)
     if not any(part.holds == GOOD for part in found):

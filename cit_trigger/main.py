@@ -31,6 +31,7 @@ WRITES = {
     "config": "1",
     "env": "1",
     "files": "1",
+    "grant": "1",
     "job": "1",
     "keep": "1",
     "script": "1",
@@ -109,6 +110,7 @@ def main(
     config: Optional[list[str]] = typer.Option(None, "--config", metavar="NAME=VALUE|FILE", help="A setting of the build, or a file of such lines"),
     export: Optional[list[str]] = typer.Option(None, "--export", metavar="NAME[=VALUE]", help="A variable of the job's environment"),
     keep: Optional[list[str]] = typer.Option(None, "--keep", metavar="GLOB", help="Files of the workspace to keep"),
+    grant: Optional[list[str]] = typer.Option(None, "--grant", metavar="FILE", help="A permission that the builder's owner signed: cit grant"),
     name: Optional[str] = typer.Option(None, "-J", "--name", help="Name of the job; else the command's"),
     queue: Optional[str] = typer.Option(None, "--queue", help="@NAME or a directory; else the first of `queues` that is active, or @main"),
     time: Optional[str] = typer.Option(None, "-t", "--time", help="Time limit: 90s, 30m, 2h30m, 1-02:03:04"),
@@ -171,7 +173,11 @@ def main(
         "workspace": workspace,
         "builddir": builddir or (sent.prefix if sent and sent.prefix != "." else None),
     }
-    sections = [*(sent.written() if sent else []), *options.sections(export or [], config or [], keep or [], files or [])]
+    sections = [
+        *(sent.written() if sent else []),
+        *options.sections(export or [], config or [], keep or [], files or []),
+        *options.grants(grant or []),
+    ]
     maker = wish.Maker(Form(mine.who, options.job_keys(asked, now), lifetime, b"".join(sections)))
     out = sys.stdout.buffer
     for group in wish.scripts(run, name, script, each):

@@ -127,6 +127,18 @@ def sections(export: Iterable[str], config: Iterable[str], keep: Iterable[str], 
     return written
 
 
+def grants(files: Iterable[str]) -> list[bytes]:
+    """The sections of permissions that the job carries, from files as `cit grant` writes them; 65 where one is none."""
+    from .cit_format import grant
+
+    written = []
+    for file in files:
+        text = read(file, "--grant")
+        grant.parse(text, file)
+        written.append(document.section("grant", "text", text))
+    return written
+
+
 def variable(item: str) -> tuple[str, str]:
     """NAME=VALUE as given, or NAME with its value here."""
     name, given, value = item.partition("=")
