@@ -15,7 +15,7 @@ from typing import NamedTuple, Union
 
 from . import ends, files, transport
 from .builders import brief
-from .cit_format import attempts, clock, control, home, messages, names, spool, trust
+from .cit_format import attempts, clock, fetch, home, messages, names, spool, trust
 from .cit_format.document import Document
 from .cit_format.errors import DATA, DENIED, LATER, NOT_FOUND, OK, UNREACHABLE, CitError, worst
 from .cit_format.reader import Faulty
@@ -205,8 +205,9 @@ class Carrier:
             if self.to is not None:
                 self.sent(name, self.to)
             else:
-                (self.source / name).unlink(missing_ok=True)
-                self.forget_wishes(document.id)
+                fetch.gone_home(self.source / name)
+        if self.to is None:
+            fetch.forget_wishes(self.source.parent, {document.id for _, document in taken})
         for directory in filter(None, (self.to, self.source) if taken else ()):
             spool.sync_directory(directory)
 
@@ -216,10 +217,3 @@ class Carrier:
             spool.give_back(self.source / name, to)
             if isinstance(self.owner, home.Queue) and names.parse(name) and ends.done_path(self.owner, name).exists():
                 os.unlink(to / name)
-
-    def forget_wishes(self, identity: str) -> None:
-        """On a build account wishes end when none of their job is left there."""
-        if identity in control.targets(self.source.parent / "control") and not any(
-            parts.id == identity for state in home.ACCOUNT_STATES for parts in spool.documents(self.source.parent / state)
-        ):
-            control.forget(self.source.parent / "control", identity)
