@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from . import body, dictionary, document, trust
+from . import body, dictionary, document, secret, trust
 from .dictionary import ROLES, Entry
 from .document import Document, Section
 from .errors import DATA, DENIED, OK, CitError
@@ -42,10 +42,11 @@ def _job(checked: Document) -> Iterator[Remark]:
     signed = checked.find("signature") is not None
     if not signed:
         yield Remark(OK, "not signed yet", "cit-format sign FILE")
-    try:
-        trust.objection(checked if signed else checked.extended(document.section("signature", "sshsig", b"")))
-    except CitError as error:
-        yield Remark(error.status, error.what, error.hint)
+    for look in (trust.objection, secret.sealed):
+        try:
+            look(checked if signed else checked.extended(document.section("signature", "sshsig", b"")))
+        except CitError as error:
+            yield Remark(error.status, error.what, error.hint)
 
 
 def _section(checked: Document, section: Section) -> Iterator[Remark]:
