@@ -155,9 +155,16 @@ def assignment(document: Document) -> Assignment | None:
     _known(document, found)
     table = document.table_of(found)
     attempt, task = table.get("attempt"), table.get("task")
-    if not isinstance(attempt, int) or attempt < 1 or not isinstance(table.get("builder"), str) or not isinstance(task, (int, type(None))):
+    # type(): `true` and times are ints too, and would be yet another attempt by their name.
+    if type(attempt) is not int or attempt < 1 or not isinstance(table.get("builder"), str) or (task is not None and type(task) is not int):
         raise CitError(DATA, "an assignment without attempt or builder", "the scheduler that wrote it is at fault", document.label)
     return Assignment(attempt, task, dict(table))
+
+
+def is_task(array: object, task: int) -> bool:
+    """Whether a task is among those that a job's `array` names (`1-20`, `1,3,9`); a job without it has none."""
+    ranges = [part.partition("-") for part in array.split(",")] if isinstance(array, str) else []
+    return any(first.isdecimal() and (last or first).isdecimal() and int(first) <= task <= int(last or first) for first, _, last in ranges)
 
 
 def voids(document: Document, signers: Signers, now: int) -> int:
@@ -189,6 +196,8 @@ def assigned(document: Document, signers: Signers, builder_key: str, now: int) -
         why = handed_over(str(given.table["queue"]), given.table.get("epoch"), queue.fingerprint, signers.handovers)
         if why:
             raise _denied(document, why, "the queue that has it now assigns it anew")
+    if given.task is not None and not is_task(document.table("job").get("array"), given.task):
+        raise _denied(document, f"assigned as task {given.task}, which the job does not have", "its author says which tasks there are: array")
     if given.table.get("key") != builder_key:
         raise _denied(document, f"assigned to {given.table.get('builder')}, not to this builder", "deliver it to the builder that it names")
     expires = document.table("job")["expires"]
