@@ -25,11 +25,12 @@ def framed(stream: bytes, documents: int) -> bytes:
     return f"@cit-stream 1 {documents} {len(stream)} {hashlib.sha256(stream).hexdigest()} {clock.iso(clock.now())}\n".encode() + stream
 
 
-def unframed(read: Callable[[int], bytes], acts: bool = True, strict: bool = False) -> Callable[[int], bytes]:
+def unframed(read: Callable[[int], bytes], acts: bool = True, strict: bool = False, documents: int = 0, size: int = LIMIT) -> Callable[[int], bytes]:
     """A `read` of what is within the frame, all of it checked first; of a stream without a frame, the stream itself.
 
     Errors: 65 where bytes are missing, too many or others; 78 where the clocks are more than 5 minutes apart. Who only
-    looks at the stream (`acts` is false) does not compare clocks. `strict`: 65 where there is no frame.
+    looks at the stream (`acts` is false) does not compare clocks. `strict`: 65 where there is no frame. `documents` (0: any
+    number) and `size` in bytes are the most that is taken: 65 before any of it is read.
     """
     start = b""
     while len(start) < len(_START) and _START.startswith(start):
@@ -50,17 +51,19 @@ def unframed(read: Callable[[int], bytes], acts: bool = True, strict: bool = Fal
     match = _FRAME.fullmatch(line)
     if match is None:
         raise CitError(DATA, "malformed @cit-stream line", "it reads: @cit-stream 1 DOCUMENTS BYTES SHA256 CLOCK")
-    size = int(match[2])
-    if size > LIMIT:
-        raise CitError(DATA, f"a frame over {LIMIT >> 30} GiB", "send the documents in several streams")
+    count, bytes_wanted = int(match[1]), int(match[2])
+    if bytes_wanted > size:
+        raise CitError(DATA, f"a frame over {size >> 20} MiB", "send the documents in several streams")
+    if documents and count > documents:
+        raise CitError(DATA, f"a frame of {count} documents, over {documents}", "send them in several streams")
     apart = abs(clock.parse(match[4].decode()) - clock.now())
     if acts and apart > 5 * clock.MINUTE:
         raise CitError(CONFIG, f"the clocks are {clock.duration_text(apart)} apart", "set the clocks of both machines")
-    pieces, missing = [], size
+    pieces, missing = [], bytes_wanted
     while missing:
         piece = read(min(missing, 1 << 20))
         if not piece:
-            raise CitError(DATA, f"cut off: {size - missing} of {size} bytes arrived", "nothing of it was used; send it again")
+            raise CitError(DATA, f"cut off: {bytes_wanted - missing} of {bytes_wanted} bytes arrived", "nothing of it was used; send it again")
         pieces.append(piece)
         missing -= len(piece)
     if read(1):
@@ -68,9 +71,9 @@ def unframed(read: Callable[[int], bytes], acts: bool = True, strict: bool = Fal
     whole = b"".join(pieces)
     if hashlib.sha256(whole).hexdigest().encode() != match[3]:
         raise CitError(DATA, "the stream's sha256 is another than its frame says", "nothing of it was used; send it again")
-    count = sum(1 for _ in _HEAD.finditer(whole))
-    if count != int(match[1]):
-        raise CitError(DATA, f"{count} documents where the frame says {int(match[1])}", "nothing of it was used; who framed it counted wrong")
+    found = sum(1 for _ in _HEAD.finditer(whole))
+    if found != count:
+        raise CitError(DATA, f"{found} documents where the frame says {count}", "nothing of it was used; who framed it counted wrong")
     rest = [whole]
     return lambda _size: rest.pop() if rest else b""
 

@@ -10,7 +10,6 @@ Pages: docs/stages/queue.md, docs/directories.md, docs/format/signatures.md
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Optional
@@ -129,6 +128,8 @@ def main(
     at: Optional[str] = typer.Option(None, "--at", metavar="DOOR", help="With --activate: where it is reached, ssh://USER@HOST[:PORT]/@QUEUE"),
     key: Optional[str] = typer.Option(None, "--key", metavar="FILE", help="With --activate: the owner's key that signs; else your own"),
     dry: bool = typer.Option(False, "-n", "--dry-run", help="With --activate: say the steps, change nothing"),
+    role: Optional[str] = typer.Option(None, "--role", metavar="ROLE", help="At the door: person, builder, queue or reader; what its key may ask"),
+    who: Optional[str] = typer.Option(None, "--for", metavar="WHO", help="At the door: for whom the key speaks, as its role has it"),
     tsv: bool = typer.Option(False, "--tsv", help="Tickets as TSV"),
     json: bool = typer.Option(False, "--json", help="Tickets as JSON lines"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
@@ -137,9 +138,9 @@ def main(
     """Accept signed jobs into a queue."""
     messages.set_up("cit-queue", quiet, verbose)
     if door is not None:
-        from . import serve
+        from . import roles, serve
 
-        return serve.serve(door, lambda: home.find_queue(to), home.own_account, to is not None, lambda size: os.read(0, size))
+        return serve.serve(door, roles.asker(role, who, to), home.find_queue, home.own_account)
     if to and queue:
         raise CitError(USAGE, "--to and --queue", "--to puts into a queue, --queue is for the filter")
     if activate:

@@ -1,79 +1,65 @@
 """The door: what a key from elsewhere may ask of a queue or a build account, one verb a connection (docs/stages/queue.md).
 
     put-accept          documents into the queue            framed stream in, framed tickets out
-    put-inbox           assigned jobs into a build account  the same
     put-done            results into the queue              the same
+    put-inbox           assigned jobs into a build account  the same
     put-control         wishes into a build account         the same
-    ls [STATE [DAY]]    STATE, file name and bytes of each document, TSV
-    get ID              the documents of that ID, a framed stream
-    have ID...          each ID with the state that it is in, or `-`, TSV
-    alive               what this is, whether it is active, its clock and version, TSV
+    put-tickets         what a build account may forget     the same
+    others              look only (looks.py)
 
-A cut is never an end, so what is put comes framed, and none of it is used unless all of it arrived. A forced command runs
-`cit-queue --to @main --door="$SSH_ORIGINAL_COMMAND"`; words are compared with this list and never reach a shell.
+A cut is never an end, so what is put comes framed, and none of it is used unless all of it arrived. Who asks is one of the
+closed roles of roles.py; words are compared with lists and never reach a shell.
 """
 
 from __future__ import annotations
 
-import re
+import os
+import select
 import sys
+import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
-from . import accept, mend
-from .cit_format import attempts, body, clock, control, door, frame, home, names, put, reader, refuse, spool, ticket, wake
+from . import accept, looks, mend, roles, share, sight
+from .cit_format import attempts, clock, control, door, fetch, frame, glance, home, put, reader, refuse, ticket, wake
 from .cit_format.document import Document
-from .cit_format.errors import LATER, NO, NOT_FOUND, OK, USAGE, CitError, worst
+from .cit_format.errors import CONFIG, DATA, DENIED, LATER, OK, CitError, worst
 from .cit_format.reader import Faulty
-from .cit_format.version import VERSION
+from .looks import Place
+from .roles import Asker
 
-PUTS = {"put-accept": True, "put-done": True, "put-inbox": False, "put-control": False}  # whether they are for a queue
-LOOKS = {"ls": (0, 2), "get": (1, 1), "have": (1, 1000), "alive": (0, 0)}  # how many words they take
-WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
-DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-QUEUE_STATES = ("waiting", "held", "assigned", "sent", "refused")
-Place = Union[home.Queue, home.Account]
-Arrivals = list[Union[Document, Faulty]]
+DOCUMENTS, BYTES = 10_000, "128M"  # of a stream, where the settings say nothing
+SILENCE = 60.0  # seconds without a byte, after which a sender is given up
+LONGEST = 3600.0  # seconds for a whole stream
+Arrival = Union[Document, Faulty]
 
 
-# --- decisions ------------------------------------------------------------------------------------------------------
+# --- one group of documents -----------------------------------------------------------------------------------------
 
 
-def asked(command: str) -> tuple[str, list[str]]:
-    """The verb and its words; 2 for what is not in the list."""
-    verb, *words = command.split() or [""]
-    least, most = (0, 0) if verb in PUTS else LOOKS.get(verb, (1, 0))
-    if not least <= len(words) <= most or not all(WORD.fullmatch(word) for word in words):
-        hint = f"verbs are {', '.join(PUTS)}, ls [STATE [DAY]], get ID, have ID..., alive"
-        raise CitError(USAGE, f"the door knows no {command[:80]!r}", hint)
-    return verb, words
-
-
-# --- putting --------------------------------------------------------------------------------------------------------
-
-
-def put_all(place: Place, verb: str, arrivals: Iterator[Union[Document, Faulty]]) -> tuple[list[Document], int]:
+def put_all(place: Place, verb: str, arrivals: Iterator[Arrival], by: Asker) -> tuple[list[Document], int]:
     """The tickets of a whole stream, in order, and the worst status."""
     tickets: list[Document] = []
-    group: Arrivals = []
+    group: list[Arrival] = []
     status = OK
     for arrival in arrivals:
         group.append(arrival)
         if len(group) == put.GROUP_DOCUMENTS:
-            status = worst(status, _put_group(place, verb, group, tickets))
+            status = worst(status, _put_group(place, verb, group, tickets, by))
             group = []
-    return tickets, worst(status, _put_group(place, verb, group, tickets))
+    return tickets, worst(status, _put_group(place, verb, group, tickets, by))
 
 
-def _put_group(place: Place, verb: str, group: Arrivals, tickets: list[Document]) -> int:
+def _put_group(place: Place, verb: str, group: list[Arrival], tickets: list[Document], by: Asker) -> int:
     if not group:
         return OK
     if isinstance(place, home.Queue) and verb == "put-accept":
-        new = [answer.ticket for answer in accept.take_in(group, place)]
+        kept = share.kept_out(place, group) if by.role else {}
+        taken_in = iter(accept.take_in([arrival for number, arrival in enumerate(group) if number not in kept], place))
+        new = [kept[number] if number in kept else next(taken_in).ticket for number in range(len(group))]
     else:
         whole = [arrival for arrival in group if isinstance(arrival, Document)]
-        given = iter(_handed_over(place, verb, whole))
+        given = iter(_handed_over(place, verb, whole, by))
         new = [next(given) if isinstance(arrival, Document) else _unread(place, arrival) for arrival in group]
     tickets += new
     status = OK
@@ -87,14 +73,25 @@ def _put_group(place: Place, verb: str, group: Arrivals, tickets: list[Document]
     return status
 
 
-def _handed_over(place: Place, verb: str, whole: list[Document]) -> list[Document]:
+def _handed_over(place: Place, verb: str, whole: list[Document], by: Asker) -> list[Document]:
     if isinstance(place, home.Queue):
-        tickets = door.put_done(place, whole)
+        tickets = door.put_done(place, whole, by.who if by.role == "builder" else "")
         # What is to be tried again waits before the builder may forget it.
         kept = [job for job, each in zip(whole, tickets) if each.table("ticket")["state"] not in ("refused", "kept")]
         attempts.put_again(place, kept, clock.now())
         return tickets
-    return control.put_all(place / "control", whole, place.signers) if verb == "put-control" else door.put_inbox(place, whole)
+    queue = by.who if by.role == "queue" else ""
+    if verb == "put-tickets":
+        return fetch.put_tickets(place, whole, queue)
+    own = [document for document in whole if not queue or glance.of(document.raw).text("queue") == queue]
+    given = iter(control.put_all(place / "control", own, place.signers) if verb == "put-control" else door.put_inbox(place, own))
+    mine = {id(document) for document in own}
+    return [next(given) if id(document) in mine else _foreign(document, queue) for document in whole]
+
+
+def _foreign(document: Document, queue: str) -> Document:
+    error = CitError(DENIED, f"this door is for {queue}, and it is another queue's", "each queue hands over its own", document.label)
+    return ticket.ticket(document.id, document.name, document.raw, put.REFUSED, error)
 
 
 def _unread(place: Place, arrival: Faulty) -> Document:
@@ -102,104 +99,67 @@ def _unread(place: Place, arrival: Faulty) -> Document:
     return ticket.ticket(kept.id, kept.name, arrival, "refused", arrival.error)
 
 
-# --- looking --------------------------------------------------------------------------------------------------------
-
-
-def states(place: Place) -> list[str]:
-    """The states in which a place's documents lie, but for the days of done."""
-    return list(QUEUE_STATES if isinstance(place, home.Queue) else home.ACCOUNT_STATES)
-
-
-def directories(place: Place, identity: str) -> list[str]:
-    """Where documents of an ID may lie, the last state first."""
-    days = [f"done/{clock.id_day(identity)}"] if isinstance(place, home.Queue) else []
-    return [*days, *reversed(states(place))]
-
-
-def ls(place: Place, words: list[str]) -> Iterator[bytes]:
-    """STATE, file name, bytes of each document; without a word, of every state but done."""
-    if words and words[0] not in [*states(place), "done"]:
-        raise CitError(NOT_FOUND, f"no state {words[0]}", f"states are {', '.join(states(place))}, done")
-    if len(words) == 2 and (words[0] != "done" or not DAY.fullmatch(words[1])):
-        raise CitError(USAGE, "a day is asked of done alone", "ls done 2026-11-23")
-    if words[:1] == ["done"]:
-        days = [words[1]] if len(words) == 2 else sorted(path.name for path in (place / "done").iterdir() if DAY.fullmatch(path.name))
-        wanted = [f"done/{day}" for day in days]
-    else:
-        wanted = words or states(place)
-    for state in wanted:
-        for name in spool.listing(place / state):
-            try:
-                yield body.row(state, name, str((place / state / name).stat().st_size))
-            except FileNotFoundError:
-                continue  # it moved on
-
-
-def found(place: Place, identity: str) -> Iterator[tuple[str, Path]]:
-    """State and path of every document of an ID; 66 where it is none."""
-    if names.parse(f"{identity}-x.cit") is None or len(identity) != 26:
-        raise CitError(NOT_FOUND, f"{identity[:40]!r} is no ID", "a door is asked for whole IDs")
-    for state in directories(place, identity):
-        for name in spool.listing(place / state):
-            parts = names.parse(name)
-            if parts and parts.id == identity:
-                yield state, place / state / name
-
-
-def get(place: Place, identity: str) -> bytes:
-    """The documents of an ID as a framed stream; 66 where there are none."""
-    pieces = []
-    for _, path in found(place, identity):
-        try:
-            pieces.append(path.read_bytes())
-        except FileNotFoundError:
-            continue
-    if not pieces:
-        raise CitError(NOT_FOUND, f"no document {identity}", "`ls` tells what is here")
-    return frame.framed(b"".join(pieces), len(pieces))
-
-
-def have(place: Place, identities: list[str]) -> tuple[list[bytes], int]:
-    """Each ID and the state that it is in, or `-`; 1 where one is not here."""
-    lines, status = [], OK
-    for identity in identities:
-        state = next((state for state, _ in found(place, identity)), "-")
-        status = status if state != "-" else NO
-        lines.append(body.row(identity, state))
-    return lines, status
-
-
-def alive(place: Place) -> bytes:
-    """What this is, `active` or not, its clock, its version."""
-    if isinstance(place, home.Queue):
-        return body.row(place.full_name, "active" if place.active else "inactive", clock.iso(clock.now()), VERSION)
-    return body.row(place.identity, "active", clock.iso(clock.now()), VERSION)
-
-
 # --- one connection -------------------------------------------------------------------------------------------------
 
 
-def serve(command: str, queue: Callable[[], home.Queue], account: Callable[[], home.Account], wants_queue: bool, read: Callable[[int], bytes]) -> int:
+def limits(place: Place) -> tuple[int, int]:
+    """The most documents and bytes of one stream, by `door-documents` and `door-bytes` of the place's settings; else 78."""
+    documents, size = place.settings.get("door-documents", DOCUMENTS), place.settings.get("door-bytes", BYTES)
+    try:
+        if isinstance(documents, int) and not isinstance(documents, bool) and documents > 0:
+            return documents, clock.size(str(size))
+    except CitError as error:
+        raise CitError(CONFIG, f"door-bytes: {error.what}", error.hint) from None
+    raise CitError(CONFIG, f"door-documents = {documents}", "a number of documents, from 1")
+
+
+def patient(fd: int, silence: float = SILENCE, longest: float = LONGEST) -> Callable[[int], bytes]:
+    """A `read` that gives up (65) a sender who sends nothing for `silence` seconds, or has not ended after `longest`."""
+    end = time.monotonic() + longest
+
+    def read(size: int) -> bytes:
+        left = end - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], min(silence, left))[0]:
+            what = f"nothing came for {silence:g} s" if left > silence else f"the stream did not end within {longest:g} s"
+            raise CitError(DATA, what, "nothing of it was used; send it again")
+        return os.read(fd, size)
+
+    return read
+
+
+def taken(place: Place, verb: str, by: Asker) -> int:
+    """Answer a verb with which a stream comes: tickets, framed."""
+    documents, size = limits(place)
+    if isinstance(place, home.Queue):
+        if verb == "put-accept" and not place.active:
+            raise CitError(LATER, f"queue {place.name} is not active", "another one may be: `cit queues`")
+        mend.in_passing(place)
+    whole = frame.unframed(patient(0), strict=True, documents=documents, size=size)
+    tickets, status = put_all(place, verb, reader.documents(whole), by)
+    sys.stdout.buffer.write(frame.framed(b"".join(each.raw for each in tickets), len(tickets)))
+    return status
+
+
+def own_programs_last() -> None:
+    """Programs of cit are found by passes that start from here, as sshd gives a short PATH; others of their names go before them."""
+    folder = os.path.abspath(getattr(sys.modules["__main__"], "__file__", None) or "/")
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    path = os.environ.get("PATH") or os.defpath
+    if folder not in path.split(os.pathsep):
+        os.environ["PATH"] = f"{path}{os.pathsep}{folder}"
+
+
+def serve(command: str, by: Asker, queue: Callable[[Optional[str]], home.Queue], account: Callable[[], home.Account]) -> int:
     """Answer one command on stdout."""
-    verb, words = asked(command)
-    place: Place = queue() if PUTS.get(verb, wants_queue) else account()
-    out = sys.stdout.buffer
-    status = OK
-    if verb in PUTS:
-        if isinstance(place, home.Queue):
-            if verb == "put-accept" and not place.active:
-                raise CitError(LATER, f"queue {place.name} is not active", "another one may be: `cit queues`")
-            mend.in_passing(place)
-        tickets, status = put_all(place, verb, reader.documents(frame.unframed(read, strict=True)))
-        out.write(frame.framed(b"".join(each.raw for each in tickets), len(tickets)))
-    elif verb == "ls":
-        out.writelines(ls(place, words))
-    elif verb == "get":
-        out.write(get(place, words[0]))
-    elif verb == "have":
-        lines, status = have(place, words)
-        out.writelines(lines)
+    asked = roles.asked(command, by)
+    place: Place = queue(asked.queue) if asked.about == roles.QUEUE else account()
+    sees = sight.of(by, place)
+    own_programs_last()
+    if roles.VERBS[asked.verb].takes:
+        status = taken(place, asked.verb, by)
     else:
-        out.write(alive(place))
-    out.flush()
+        pieces, status = looks.answer(place, asked.verb, asked.words, by.who, sees, by.role)
+        sys.stdout.buffer.writelines(pieces)
+    sys.stdout.buffer.flush()
     return status

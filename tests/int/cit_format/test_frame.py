@@ -58,7 +58,7 @@ def test_a_cut_anywhere_is_an_error_and_gives_nothing(size: int) -> None:
         (frame.framed(STREAM, 2), "3 documents where the frame says 2"),
         (FRAMED.replace(b"stream 1", b"stream 2"), "malformed @cit-stream line"),
         (FRAMED[:LINE].replace(b" 3 ", b" 03 ") + STREAM, "malformed @cit-stream line"),
-        (b"@cit-stream 1 1 9999999999999 " + b"0" * 64 + b" 2026-11-23T20:26:12Z\n", "a frame over 1 GiB"),
+        (b"@cit-stream 1 1 9999999999999 " + b"0" * 64 + b" 2026-11-23T20:26:12Z\n", "a frame over 1024 MiB"),
     ],
 )
 def test_each_fault_has_its_words(stream: bytes, what: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cit_format import home
-from cit_queue import serve
+from cit_queue import roles
 from tests.int.cit_queue.house import ROOT, House
 
 DIRECTORIES = (ROOT / "docs" / "directories.md").read_text()
@@ -29,8 +29,11 @@ def test_every_setting_has_its_row() -> None:
 
 
 def test_every_verb_and_option_is_on_the_page() -> None:
-    for verb in (*serve.PUTS, *serve.LOOKS):
-        assert re.search(rf"^\| `{verb}[ `]", QUEUE, re.M), verb
+    for verb, known in roles.VERBS.items():
+        assert f"\n| `{known.usage}` |" in QUEUE, verb
+    for word, role in roles.ROLES.items():
+        row = re.search(rf"^\| `{word}` \|.*\| `(.*)` \|$", QUEUE, re.M)
+        assert row and row[1].split() == list(role.verbs), word
     said = subprocess.run([str(ROOT / "bin" / "cit-queue"), "--help"], capture_output=True, text=True, check=True).stdout
     for option in set(re.findall(r"--[a-z]+", said)) - {"--help", "--quiet", "--verbose"}:
         assert option in QUEUE, option

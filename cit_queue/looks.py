@@ -1,0 +1,225 @@
+"""The verbs of a door that only look (docs/stages/queue.md): each gives pieces of its answer, and a status.
+
+`sees` says which documents the asker may see, by their paths; None: all. What one may not see is as if it were not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Optional, Union
+
+from .cit_format import body, clock, fetch, frame, heartbeat, home, names, reader, spool
+from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
+from .cit_format.version import VERSION
+
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+OFFSET = re.compile(r"0|[1-9][0-9]{0,17}")
+QUEUE_STATES = ("waiting", "held", "assigned", "sent", "refused")
+PIECE = 1 << 20  # bytes written at a time
+Place = Union[home.Queue, home.Account]
+Sees = Optional[Callable[[Path], bool]]
+
+
+# --- states ---------------------------------------------------------------------------------------------------------
+
+
+def states(place: Place) -> list[str]:
+    """The states in which a place's documents lie, but for the days of done."""
+    return list(QUEUE_STATES if isinstance(place, home.Queue) else home.ACCOUNT_STATES)
+
+
+def directories(place: Place, identity: str) -> list[str]:
+    """Where documents of an ID may lie, the last state first."""
+    days = [f"done/{clock.id_day(identity)}"] if isinstance(place, home.Queue) else []
+    return [*days, *reversed(states(place))]
+
+
+def is_seen(path: Path, sees: Sees) -> bool:
+    """Whether the asker may see it; not what has moved on meanwhile."""
+    try:
+        return sees is None or sees(path)
+    except (OSError, CitError):
+        return False
+
+
+# --- ls, get, have --------------------------------------------------------------------------------------------------
+
+
+def ls(place: Place, words: list[str], sees: Sees = None) -> Iterator[bytes]:
+    """STATE, file name, bytes of each document; without a word, of every state but done."""
+    if words and words[0] not in [*states(place), "done"]:
+        raise CitError(NOT_FOUND, f"no state {words[0]}", f"states are {', '.join(states(place))}, done")
+    if len(words) == 2 and (words[0] != "done" or not DAY.fullmatch(words[1])):
+        raise CitError(USAGE, "a day is asked of done alone", "ls done 2026-11-23")
+    if words[:1] == ["done"]:
+        done = place / "done"
+        days = words[1:] or sorted(path.name for path in (done.iterdir() if done.is_dir() else ()) if DAY.fullmatch(path.name))
+        wanted = [f"done/{day}" for day in days]
+    else:
+        wanted = words or states(place)
+    for state in wanted:
+        for name in spool.listing(place / state):
+            path = place / state / name
+            if is_seen(path, sees):
+                with contextlib.suppress(FileNotFoundError):  # it moved on
+                    yield body.row(state, name, str(path.stat().st_size))
+
+
+def found(place: Place, identity: str, sees: Sees = None) -> Iterator[tuple[str, Path]]:
+    """State and path of every document of an ID; 66 where it is none."""
+    if names.parse(f"{identity}-x.cit") is None or len(identity) != 26:
+        raise CitError(NOT_FOUND, f"{identity[:40]!r} is no ID", "a door is asked for whole IDs")
+    for state in directories(place, identity):
+        for name in spool.listing(place / state):
+            parts = names.parse(name)
+            if parts and parts.id == identity and is_seen(place / state / name, sees):
+                yield state, place / state / name
+
+
+def get(place: Place, identity: str, sees: Sees = None) -> bytes:
+    """The documents of an ID as a framed stream; 66 where there are none."""
+    pieces = []
+    for _, path in found(place, identity, sees):
+        with contextlib.suppress(FileNotFoundError):
+            pieces.append(path.read_bytes())
+    if not pieces:
+        raise CitError(NOT_FOUND, f"no document {identity}", "`ls` tells what is here")
+    return framed(pieces)
+
+
+def have(place: Place, identities: list[str], sees: Sees = None) -> tuple[list[bytes], int]:
+    """Each ID and the state that it is in, or `-`; 1 where one is not here."""
+    lines, status = [], OK
+    for identity in identities:
+        state = next((state for state, _ in found(place, identity, sees)), "-")
+        status = status if state != "-" else NO
+        lines.append(body.row(identity, state))
+    return lines, status
+
+
+# --- what the place is ----------------------------------------------------------------------------------------------
+
+
+def alive(place: Place, who: str = "") -> bytes:
+    """What this is, `active` or not, its clock, its version, and who is asking."""
+    if isinstance(place, home.Queue):
+        name, state = place.full_name, "active" if place.active else "inactive"
+    else:
+        name, state = place.identity, "active"
+    return body.row(name, state, clock.iso(clock.now()), VERSION, who or "-")
+
+
+def builders(queue: home.Queue, whole: bool = True) -> bytes:
+    """The builder documents of a queue, then the last heartbeat of each, framed; not `whole`: without the jobs of others, and so unsigned."""
+    pieces = []
+    for directory in (queue / "builders", queue / "builders" / heartbeat.CACHE):
+        for name in spool.listing(directory):
+            with contextlib.suppress(FileNotFoundError, CitError):
+                document = reader.parse((directory / name).read_bytes())
+                load = document.find("load")
+                pieces.append(document.raw if whole or load is None else document.raw[: load.end])
+    return framed(pieces)
+
+
+def load(account: home.Account, queue: str = "") -> bytes:
+    """The account's heartbeat, framed; to a queue with its own jobs alone."""
+    return framed([heartbeat.heartbeat(account, clock.now(), queue).raw])
+
+
+def finished(account: home.Account, queue: str = "") -> bytes:
+    """What has ended and has not gone home, framed; to a queue its own alone."""
+    return framed(list(fetch.finished(account, queue)))
+
+
+def framed(pieces: list[bytes]) -> bytes:
+    """Documents as a framed stream."""
+    return frame.framed(b"".join(pieces), len(pieces))
+
+
+# --- logs and kept files --------------------------------------------------------------------------------------------
+
+
+def log(account: home.Account, copy_name: str, offset: str, sees: Sees = None) -> Iterator[bytes]:
+    """What a job has printed up to now, from this byte on; 66 where there is no such log."""
+    known = names.parse(f"{copy_name}.cit")
+    paths = list(copies(account, copy_name)) if known and not known.key else []
+    if not paths or not any(is_seen(path, sees) for path in paths):
+        raise CitError(NOT_FOUND, f"no job {copy_name[:100]} here", "it is called as in `ls`, from the ID to the name: ID.a1-NAME")
+    return tail(account / "work" / f"{copy_name}.log", offset)
+
+
+def file(account: home.Account, words: list[str], sees: Sees = None) -> Iterator[bytes]:
+    """A kept file, by its sha256, from this byte on; with COPY-NAME as the job's that kept it. 66 where there is none."""
+    sha256, offset, *copy_name = words
+    if not SHA256.fullmatch(sha256):
+        raise CitError(DATA, f"{sha256[:80]!r} is no sha256", "64 lower-case hex digits, as in section artefact")
+    if sees is not None and not any(is_seen(path, sees) for path in copies(account, *copy_name) if has_kept(path, sha256)):
+        raise CitError(NOT_FOUND, f"no file {sha256} here", "the job's section artefact lists what it kept")
+    return tail(account / "store" / sha256, offset)
+
+
+def copies(account: home.Account, copy_name: str = "") -> Iterator[Path]:
+    """The documents of a job (of all, without a name) in a build account, those included that have gone home and left their record."""
+    for state in home.ACCOUNT_STATES:
+        for path in heartbeat.lying(account, state):
+            if not copy_name or path.name.endswith(f".{copy_name}.cit"):
+                yield path
+    records = [account / "work" / f"{copy_name}.run"] if copy_name else sorted((account / "work").glob("*.run"))
+    yield from (record / fetch.KEPT for record in records if (record / fetch.KEPT).is_file())
+
+
+def has_kept(path: Path, sha256: str) -> bool:
+    """Whether a job kept a file of this digest."""
+    with contextlib.suppress(FileNotFoundError, CitError):
+        raw = path.read_bytes()
+        if sha256.encode() in raw:
+            return any(row[:1] == [sha256] for section in reader.parse(raw).all("artefact") for row in section.rows())
+    return False
+
+
+def tail(path: Path, offset: str) -> Iterator[bytes]:
+    """The bytes of a plain file from an offset on; 66 where it is none."""
+    if not OFFSET.fullmatch(offset):
+        raise CitError(USAGE, f"{offset[:40]!r} is no offset", "a number of bytes: 0 for all")
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        raise CitError(NOT_FOUND, f"{path.name} is not here", "cit clean removes it; the job's builder had it") from None
+    return _read(fd, int(offset))
+
+
+def _read(fd: int, at: int) -> Iterator[bytes]:
+    with open(fd, "rb", buffering=0) as stream:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise CitError(NOT_FOUND, "no plain file", "ask for another one")
+        stream.seek(at)
+        while piece := stream.read(PIECE):
+            yield piece
+
+
+Answer = tuple[Iterable[bytes], int]
+
+
+def answer(place: Place, verb: str, words: list[str], who: str = "", sees: Sees = None, role: str = "") -> Answer:
+    """The answer to one verb that looks."""
+    queue = who if role == "queue" else ""
+    if verb == "ls":
+        return ls(place, words, sees), OK
+    if verb == "get":
+        return [get(place, words[0], sees)], OK
+    if verb == "have":
+        return have(place, words, sees)
+    if isinstance(place, home.Queue):
+        return [builders(place, whole=not role) if verb == "builders" else alive(place, who)], OK
+    if verb == "log":
+        return log(place, words[0], words[1], sees), OK
+    if verb == "file":
+        return file(place, words, sees), OK
+    act = {"load": load, "finished": finished}.get(verb)
+    return [act(place, queue) if act else alive(place, who)], OK
