@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from . import body, clock, document, home, messages, names, reader, spool, trust
+from . import body, builders, clock, document, home, messages, names, reader, spool, trust
 from .document import Document
-from .errors import CONFIG, DATA, DENIED, LATER, OK, CitError, worst
+from .errors import CONFIG, DATA, LATER, OK, CitError, worst
 from .reader import Faulty
 
 LOOK_AHEAD = 1000  # documents of one pass
@@ -32,30 +32,15 @@ class Taken(NamedTuple):
     document: Document
 
 
-def builders(queue: home.Queue) -> list[Document]:
-    """The builder documents of a queue that its list believes, the newest of each name, each with a `load`: what the queue gave it."""
+def stream_of(queue: home.Queue) -> list[Document]:
+    """The builders of a queue that its list believes and nobody paused, the newest of each name, each with a `load`: what the queue gave it."""
     waiting, running = given(queue / "assigned"), given(queue / "sent")
     now = clock.now()
-    found: dict[str, Document] = {}
-    for name in spool.listing(queue / "builders"):
-        try:
-            described = reader.parse((queue / "builders" / name).read_bytes())
-            signature = described.find("signature")
-            if signature is None:
-                raise CitError(DENIED, "no signature", "cit-format sign FILE --ns cit-builder", described.label)
-            trust.verified(described, signature, "cit-builder", queue.signers, now)
-            said = str(described.table("builder")["name"])
-        except CitError as error:
-            messages.complain(error, name)
-            continue
-        if said not in found or _created(found[said]) <= _created(described):
-            found[said] = described
-    return [described.extended(_load(described, running[name], waiting[name], now)) for name, described in found.items()]
-
-
-def _created(described: Document) -> int:
-    created = described.table("builder").get("created", 0)
-    return created if isinstance(created, int) else 0
+    found, faults = builders.newest(queue, [queue / "builders" / name for name in spool.listing(queue / "builders")], now)
+    for where, error in faults:
+        messages.complain(error, where)
+    named = [(str(described.table("builder")["name"]), described) for described in found]
+    return [each.extended(_load(each, running[name], waiting[name], now)) for name, each in named if not builders.pause(queue, name)]
 
 
 def _load(described: Document, running: int, waiting: int, now: int) -> bytes:
@@ -171,7 +156,7 @@ def through(source: Path, target: Path, program: list[str], look_ahead: int = LO
     if not spool.listing(source):
         return OK
     queue = queue_of(source)
-    others = builders(queue) if queue is not None and source.name == "waiting" else []
+    others = stream_of(queue) if queue is not None and source.name == "waiting" else []
     moves = []
     with spool.Claim(source) as claim:
         taken, status = take(claim, look_ahead)

@@ -11,53 +11,29 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from .cit_format import attempts, clock
-from .cit_format.body import Value
+from .cit_format.builder import KINDS, Builder, boxed, count, number, shut, words
+from .cit_format.builder import builder as builder
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
 
-FRESH = 5 * clock.MINUTE  # a load that is older counts for nothing
 REST = 5 * clock.MINUTE  # a builder that gave a job back is not asked again so soon
 
 
 class Wants(NamedTuple):
     """What a job asks of its builder. Sizes in bytes, times in microseconds; 0: no such time."""
 
+    name: str = ""
+    submitter: str = ""
+    interface: str = ""  # of a call
     cpus: int = 1
     mem: int = 0
     tmp: int = 0
     tags: tuple[str, ...] = ()
     builder: str = ""
+    sealed_to: tuple[frozenset[str], ...] = ()  # fingerprints, of each thing that is sealed
     limit: int = 0  # not begun afterwards: the earlier of deadline and expires
     limited_by: str = ""  # deadline or expired
     void: Mapping[str, int] = MappingProxyType({})  # by builder, when it last gave the job back
-
-
-class Builder(NamedTuple):
-    """A builder as its document says it, and what it has to do: its jobs, and what those of its host take."""
-
-    name: str
-    key: str
-    account: str
-    host: str
-    door: str = ""
-    slots: int = 1
-    ahead: int = 0
-    cpus: int = 1
-    mem: int = 0
-    tmp: int = 0
-    tags: frozenset[str] = frozenset()
-    load_limit: float = math.inf
-    up: bool = True
-    created: int = 0
-    jobs: int = 0
-    cpus_taken: int = 0
-    mem_taken: int = 0
-    load: float = 0.0
-
-    @property
-    def room(self) -> int:
-        """How many jobs more it takes: free slots, and those that may wait in its inbox."""
-        return self.slots + self.ahead - self.jobs
 
 
 # --- what documents say -----------------------------------------------------------------------------------------------
@@ -66,13 +42,33 @@ class Builder(NamedTuple):
 def wants(job: Document) -> Wants:
     """What a job asks for; 65 where it asks for what cannot be read."""
     said = job.table("job")
-    times = {"deadline": _int(said, "deadline", 0), "expired": _int(said, "expires", 0)}
+    times = {"deadline": number(said, "deadline", 0), "expired": number(said, "expires", 0)}
     limit, limited_by = min(((when, word) for word, when in times.items() if when), default=(0, ""))
     try:
         mem, tmp = (clock.size(str(said.get(key, "0K"))) for key in ("mem", "tmp"))
     except CitError as error:
         raise CitError(DATA, error.what, error.hint, job.label) from None
-    return Wants(_int(said, "cpus", 1), mem, tmp, _words(said, "constraint"), str(said.get("builder", "")), limit, limited_by, _void(job))
+    return Wants(
+        job.name,
+        str(said.get("submitter", "")),
+        str(job.table("call").get("interface", "")),
+        number(said, "cpus", 1),
+        mem,
+        tmp,
+        words(said, "constraint"),
+        str(said.get("builder", "")),
+        _sealed_to(job),
+        limit,
+        limited_by,
+        _void(job),
+    )
+
+
+def _sealed_to(job: Document) -> tuple[frozenset[str], ...]:
+    """Who can open each thing that the submitter sealed."""
+    first = job.find("signature")
+    written = [section.attributes for section in job.sections[: first.number if first else None] if "enc=age" in section.written]
+    return tuple(frozenset(filter(None, said.get("to", "").split(","))) for said in written if said.get("enc") == "age")
 
 
 def _void(job: Document) -> dict[str, int]:
@@ -87,40 +83,6 @@ def _void(job: Document) -> dict[str, int]:
     return found
 
 
-def builder(described: Document, now: int) -> Builder:
-    """The builder that a `builder` document describes, with the load that follows it where that is fresh; 65 where it cannot be read."""
-    said = described.table("builder")
-    for key in ("name", "key", "account", "host"):
-        if not isinstance(said.get(key), str):
-            raise CitError(DATA, f"the builder says no {key}", "docs/format/builder.md lists what it needs", described.label)
-    loads = [section.table() for section in described.all("load") if section.version == "1"]
-    load = loads[-1] if loads and abs(now - _int(loads[-1], "time", 0)) <= FRESH else {}
-    try:
-        limit = float(str(said.get("load-limit", "inf")))
-        mem, tmp = (clock.size(str(said.get(key, "0K"))) for key in ("mem", "tmp"))
-        measured = float(str(load.get("load", "0")))
-    except (CitError, ValueError) as error:
-        raise CitError(DATA, f"a size or load that cannot be read: {error}", "write 16G, and loads as 6.5", described.label) from None
-    return Builder(
-        str(said["name"]),
-        str(said["key"]),
-        str(said["account"]),
-        str(said["host"]),
-        str(said.get("door", "")),
-        _int(said, "slots", 1),
-        _int(said, "ahead", 0),
-        _int(said, "cpus", 1),
-        mem,
-        tmp,
-        frozenset(_words(said, "tags")),
-        limit,
-        said.get("state", "up") == "up",
-        _int(said, "created", 0),
-        jobs=_int(load, "running", 0) + _int(load, "waiting", 0),
-        load=measured,
-    )
-
-
 # --- decisions ----------------------------------------------------------------------------------------------------------
 
 
@@ -128,9 +90,17 @@ def never(job: Wants, candidate: Builder) -> str:
     """Why this builder can never take the job; empty where it can."""
     if job.builder and job.builder != candidate.name:
         return f"the job wants builder {job.builder}"
+    if candidate.kind not in KINDS:
+        return f"it is of kind {candidate.kind}, which is not known here"
     missing = [tag for tag in job.tags if tag not in candidate.tags]
     if missing:
         return f"has no tag {', '.join(missing)}"
+    if candidate.users and job.submitter not in candidate.users:
+        return f"takes no jobs of {job.submitter}"
+    if candidate.can_build and not {job.name, job.interface} & set(candidate.can_build):
+        return f"does not build {job.interface or job.name}"
+    if any(candidate.seal not in keys for keys in job.sealed_to):
+        return "the job is sealed, and not to its key" if candidate.seal else "the job is sealed, and it has no key to open it"
     if job.cpus > candidate.cpus:
         return f"{job.cpus} cpus wanted, has {candidate.cpus}"
     for what, wanted, has in (("memory", job.mem, candidate.mem), ("disk", job.tmp, candidate.tmp)):
@@ -141,52 +111,85 @@ def never(job: Wants, candidate: Builder) -> str:
 
 def not_now(job: Wants, candidate: Builder, now: int) -> str:
     """Why this builder does not get the job at present; empty where it may."""
-    if not candidate.up:
-        return "takes no new jobs (drain)"
-    if candidate.load > candidate.load_limit:
-        return f"load {candidate.load:.2f}, its limit is {candidate.load_limit:g}"
-    if candidate.room <= 0:
-        return f"full: {_count(candidate.jobs)} for {_count(candidate.slots, 'slot')} and {candidate.ahead} ahead"
+    _, why = shut(candidate, now)
+    if why:
+        return why
     if now < job.void.get(candidate.name, 0) + REST:
         return f"gave it back at {clock.iso(job.void[candidate.name])}, is asked again 5 minutes later"
-    if not candidate.ahead:
-        return _no_space(job, candidate)
-    return ""
+    left = candidate.heard.tmp_free
+    if left is not None and job.tmp + candidate.tmp_new > left:
+        return f"{clock.size_text(job.tmp)} of disk wanted, {clock.size_text(max(0, left - candidate.tmp_new))} left"
+    if candidate.jobs < candidate.slots and candidate.box.accounts > 1:
+        return _box_full(job, candidate)  # it would start there at once, beside the jobs of other accounts
+    return "" if candidate.inbox else no_space(job, candidate)
 
 
-def _no_space(job: Wants, candidate: Builder) -> str:
+def no_space(job: Wants, candidate: Builder) -> str:
     """Why the job cannot start there at once; empty where it can."""
     if candidate.jobs >= candidate.slots:
-        return f"{_count(candidate.jobs)} for {_count(candidate.slots, 'slot')}"
+        return f"{count(candidate.jobs)} for {count(candidate.slots, 'slot')}"
+    if candidate.kind != "cit":
+        return ""  # a cluster counts for itself
     if candidate.cpus_taken + job.cpus > candidate.cpus:
-        return f"{_count(job.cpus, 'cpu')} wanted, {candidate.cpus_taken} of {candidate.cpus} taken on {candidate.host}"
-    if candidate.mem_taken + job.mem > candidate.mem and job.mem:
-        return f"{clock.size_text(job.mem)} of memory wanted, {clock.size_text(candidate.mem_taken)} taken on {candidate.host}"
+        return f"{count(job.cpus, 'cpu')} wanted, {candidate.cpus_taken} of {candidate.cpus} taken"
+    if job.mem and candidate.mem_taken + job.mem > candidate.mem:
+        return f"{clock.size_text(job.mem)} of memory wanted, {clock.size_text(candidate.mem_taken)} of {clock.size_text(candidate.mem)} taken"
+    free = candidate.heard.mem_free
+    if job.mem and free is not None and candidate.mem_new + job.mem > free:
+        return f"{clock.size_text(job.mem)} of memory wanted, {clock.size_text(max(0, free - candidate.mem_new))} free"
+    return _box_full(job, candidate) if candidate.box.accounts > 1 else ""
+
+
+def _box_full(job: Wants, candidate: Builder) -> str:
+    box = candidate.box
+    if box.jobs >= box.slots:
+        return f"{count(box.jobs)} on {candidate.host} for {count(box.slots, 'slot')}"
+    if box.cpus_taken + job.cpus > box.cpus:
+        return f"{count(job.cpus, 'cpu')} wanted, {box.cpus_taken} of {box.cpus} taken on {candidate.host}"
+    if job.mem and box.mem_taken + job.mem > box.mem:
+        return (
+            f"{clock.size_text(job.mem)} of memory wanted, {clock.size_text(box.mem_taken)} of {clock.size_text(box.mem)} taken on {candidate.host}"
+        )
     return ""
 
 
-def choose(job: Wants, builders: Iterable[Builder], now: int) -> tuple[Builder | None, list[str]]:
+def choose(job: Wants, builders: Iterable[Builder], now: int, had: str = "") -> tuple[Builder | None, list[str]]:
     """The best builder that may have the job now (None: nobody), and one line for each, in their order: chosen, or why not.
 
-    Best is where it can start at once, then where the fewest jobs come before it, for each slot; of equals the first.
+    Best is where it can start at once. Of these the one that built it last (`had`), then the one with the fewest jobs for each
+    slot; where it has to wait the other way round. One that could not be reached gets only what no other one can ever take.
     """
+    weighed = [(candidate, never(job, candidate)) for candidate in builders]
+    only = sum(not why for _, why in weighed) == 1
     best: Builder | None = None
-    best_rank: tuple[bool, float] = (True, math.inf)
-    lines: list[tuple[Builder, str]] = []
-    for candidate in builders:
-        why = never(job, candidate)
-        why = f"never: {why}" if why else not_now(job, candidate, now)
+    best_rank: tuple[float, ...] = (math.inf,)
+    lines = []
+    for candidate, why in weighed:
+        if why:
+            lines.append((candidate, f"never: {why}"))
+            continue
+        why = not_now(job, candidate, now)
+        if not why and candidate.unreached and not only:
+            why = f"not reached at {candidate.unreached}"
         lines.append((candidate, why))
-        rank = (bool(_no_space(job, candidate)), candidate.jobs / max(1, candidate.slots))
-        if not why and rank < best_rank:
-            best, best_rank = candidate, rank
-    return best, [f"{candidate.name}: {why or _may(job, candidate, candidate is best)}" for candidate, why in lines]
+        if not why:
+            busy, others = candidate.jobs / max(1, candidate.slots), candidate.name != had
+            rank = (1, busy, others) if no_space(job, candidate) else (0, others, busy)
+            if rank < best_rank:
+                best, best_rank = candidate, rank
+    return best, [f"{candidate.name}: {why or _may(job, candidate, candidate is best, candidate.name == had)}" for candidate, why in lines]
 
 
-def _may(job: Wants, candidate: Builder, is_best: bool) -> str:
-    behind = _no_space(job, candidate)
-    state = f"waits in its inbox, {behind}" if behind else f"{candidate.jobs} of {_count(candidate.slots, 'slot')} busy"
-    return f"chosen: {state}" if is_best else f"could take it too: {state}"
+def _may(job: Wants, candidate: Builder, is_best: bool, had: bool) -> str:
+    behind = no_space(job, candidate)
+    state = f"waits in its inbox, {behind}" if behind else f"{candidate.jobs} of {count(candidate.slots, 'slot')} busy"
+    return f"{'chosen' if is_best else 'could take it too'}: {'built it last, ' if had else ''}{state}"
+
+
+def depends(job: Wants, builders: Iterable[Builder], now: int) -> bool:
+    """Whether who gets the job depends on how busy builders are at this moment: several could take it, or the one has a load limit."""
+    may = [each for each in builders if not never(job, each) and not not_now(job, each._replace(load_limit=math.inf), now)]
+    return len(may) > 1 or any(math.isfinite(each.load_limit) for each in may)
 
 
 def too_late(job: Wants, now: int) -> str:
@@ -202,31 +205,16 @@ def is_hopeless(weighed: Iterable[str]) -> bool:
 
 
 def with_job(builders: Iterable[Builder], chosen: Builder, job: Wants) -> list[Builder]:
-    """The builders after one of them got the job; those of its host have less processors and memory."""
-    return [
-        other._replace(
-            jobs=other.jobs + (other.name == chosen.name),
-            cpus_taken=other.cpus_taken + job.cpus,
-            mem_taken=other.mem_taken + job.mem,
+    """The builders after one of them got the job; those of its box have less processors and memory."""
+    return boxed(
+        each._replace(
+            given=each.given + 1,
+            cpus_taken=each.cpus_taken + job.cpus,
+            mem_taken=each.mem_taken + job.mem,
+            mem_new=each.mem_new + job.mem,
+            tmp_new=each.tmp_new + job.tmp,
         )
-        if other.host == chosen.host
-        else other
-        for other in builders
-    ]
-
-
-# --- small --------------------------------------------------------------------------------------------------------------
-
-
-def _count(number: int, what: str = "job") -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _int(table: dict[str, Value], key: str, default: int) -> int:
-    value = table.get(key, default)
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
-
-
-def _words(table: dict[str, Value], key: str) -> tuple[str, ...]:
-    value = table.get(key, [])
-    return tuple(str(word) for word in value) if isinstance(value, list) else ()
+        if each.name == chosen.name
+        else each
+        for each in builders
+    )

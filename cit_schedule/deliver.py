@@ -86,7 +86,7 @@ def filtered(queue: home.Queue) -> int:
         if isinstance(arrival, Faulty):
             status = worst(status, messages.complain(arrival.error))
         elif arrival.kind == "builder":
-            described = choose.builder(arrival, clock.now())
+            described = choose.builder(arrival)
             known.builders.setdefault(described.name, described.door)
         else:
             group.append(arrival)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Optional
 
 import typer
@@ -20,9 +21,11 @@ import typer
 from . import builders, choose, files, turn, wishes
 from .alone import alone
 from .cit_format import clock, command, control, frame, home, messages, names, reader, spool
+from .cit_format.builder import Builder
 from .cit_format.document import Document
 from .cit_format.errors import NOT_FOUND, OK, USAGE, CitError, worst
 from .cit_format.reader import Faulty
+from .dealer import Dealer
 
 READS = {"assignment": "1", "builder": "1", "control": "1", "event": "1", "job": "1", "load": "1", "result": "1", "signature": "1"}
 WRITES = {"assignment": "1", "event": "1", "result": "1", "signature": "1"}
@@ -32,11 +35,11 @@ LOOK_AHEAD = 1000  # jobs that are looked at in vain in one pass
 # --- the loop: a filter -----------------------------------------------------------------------------------------------
 
 
-def filtered(queue: home.Queue) -> int:
+def filtered(queue: home.Queue, listed: Path | None) -> int:
     """Builders first, then jobs: each job passes along, with an assignment where a builder can take it now."""
     status = OK
-    candidates: list[choose.Builder] | None = None
-    streamed: list[choose.Builder] = []
+    dealer: Dealer | None = None
+    streamed: list[Builder] = []
     now = clock.now()
     out = sys.stdout.buffer
     for item in stream():
@@ -45,17 +48,16 @@ def filtered(queue: home.Queue) -> int:
                 raise item.error
             passed = item
             if item.kind == "builder":
-                streamed.append(builders.believed(item, queue, now))
+                streamed.append(builders.streamed(item, queue, now))
             elif item.kind == "job":
-                if candidates is None:
-                    candidates, found = (streamed, OK) if streamed else builders.of_queue(queue, now)
-                    status = worst(status, found)
+                if dealer is None:
+                    found, faults = (streamed, OK) if streamed else builders.present(queue, listed, now)
+                    dealer, status = Dealer(queue, found, now, asks=not streamed), worst(status, faults)
                 wanted = turn.checked(item, queue)
                 if wishes.place(item, control.Standing(), now)[0] == "waiting" and not choose.too_late(wanted, now):
-                    chosen, weighed = choose.choose(wanted, candidates, now)
+                    chosen, weighed = dealer.deal(wanted)
                     if chosen is not None:
                         passed = turn.assigned(item, queue, chosen, weighed, now)
-                        candidates = choose.with_job(candidates, chosen, wanted)
         except CitError as error:
             status = worst(status, messages.complain(error))
             if isinstance(item, Faulty):
@@ -63,6 +65,8 @@ def filtered(queue: home.Queue) -> int:
             passed = item
         out.write(passed.raw)
     out.flush()
+    if dealer is not None and not streamed:
+        dealer.close()
     return status
 
 
@@ -74,10 +78,11 @@ def stream() -> Iterator[Document | Faulty]:
 # --- the loop: nothing is changed ---------------------------------------------------------------------------------------
 
 
-def explained(queue: home.Queue, wanted: str, look_ahead: int) -> int:
-    """Write what would be weighed now for a job (any piece of its file name): one line a builder, as an assignment has it."""
+def explained(queue: home.Queue, wanted: str, look_ahead: int, listed: Path | None) -> int:
+    """Write what would be weighed now for a job (any piece of its file name): one line a builder, as an assignment has it. Nobody is asked."""
     now = clock.now()
-    candidates, status = builders.of_queue(queue, now)
+    candidates, status = builders.present(queue, listed, now)
+    dealer = Dealer(queue, candidates, now, asks=False)
     found = [(state, before, name) for state in ("waiting", "held") for before, name in enumerate(spool.listing(queue / state)) if wanted in name]
     if not found:
         raise CitError(NOT_FOUND, f"no job {wanted} waits in {queue.name}", "`cit ls` tells where jobs are")
@@ -86,7 +91,7 @@ def explained(queue: home.Queue, wanted: str, look_ahead: int) -> int:
         if state == "held" and parts is not None:
             print("held until it is released" if parts.sequence >= names.NEVER else f"held until {clock.iso(parts.sequence)}")
             continue
-        _, weighed = choose.choose(turn.checked(files.document(queue / state / name), queue), candidates, now)
+        _, weighed = dealer.weighed(turn.checked(files.document(queue / state / name), queue))
         if before:
             beyond = f"; a pass looks at {look_ahead} that nobody can take now" if before >= look_ahead else ""
             print(f"{before} jobs are before it{beyond}")
@@ -102,6 +107,9 @@ def main(
     to: Optional[str] = typer.Option(None, "--to", metavar="SPOOL", help="assigned, of the same queue"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory; as a filter: whose key signs"),
     explain: Optional[str] = typer.Option(None, "--explain", metavar="JOB", help="Change nothing; say of each builder why it does not get this job"),
+    listed: Optional[Path] = typer.Option(
+        None, "--builders", metavar="FILE|DIR", help="As a filter: builder documents to choose from, instead of the queue's"
+    ),
     look_ahead: int = typer.Option(LOOK_AHEAD, "--look-ahead", min=1, help="The most jobs that a pass looks at in vain"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks"),
@@ -109,11 +117,13 @@ def main(
     """Choose builders for waiting jobs."""
     messages.set_up("cit-schedule", quiet, verbose)
     if explain is not None:
-        return explained(home.find_queue(queue), explain, look_ahead)
+        return explained(home.find_queue(queue), explain, look_ahead, listed)
     if source is None:
         if to is not None:
             raise CitError(USAGE, "--to without --from", "cit-schedule --from waiting --to assigned; without both it reads documents on stdin")
-        return filtered(home.find_queue(queue))
+        return filtered(home.find_queue(queue), listed)
+    if listed is not None:
+        raise CitError(USAGE, "--builders with --from", "a queue's own builders lie in its builders/; --builders is for the filter")
     place, waiting = files.spool_of(source, queue)
     if place is None or waiting.name != "waiting":
         raise CitError(NOT_FOUND, f"{waiting} is no `waiting` of a queue", "cit-schedule --queue @NAME --from waiting --to assigned")

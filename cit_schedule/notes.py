@@ -13,9 +13,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .choose import Builder
 from .cit_format import body, clock
+from .cit_format.builder import Builder
 from .cit_format.errors import CitError
+
+SAID = Builder._fields.index("created") + 1  # what its document says of a builder comes first
 
 
 class Notes:
@@ -41,9 +43,7 @@ class Notes:
 
     def about(self, builders: Iterable[Builder]) -> None:
         """Forget what was noted of other builders than these; what they have to do at present does not matter."""
-        plain = sorted(
-            repr(each._replace(jobs=0, cpus_taken=0, mem_taken=0, load=0.0, tags=frozenset())) + str(sorted(each.tags)) for each in builders
-        )
+        plain = sorted(repr(each[:SAID]) for each in builders)
         digest = hashlib.sha256("\n".join(plain).encode()).hexdigest()[:16]
         if digest != self.builders:
             self.builders = digest

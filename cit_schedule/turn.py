@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import NamedTuple, Union
 
 from . import builders, choose, ends, files, wishes
-from .choose import Builder
 from .cit_format import body, clock, document, home, messages, names, spool, trust
+from .cit_format.builder import Builder
 from .cit_format.document import Document
 from .cit_format.errors import DATA, DENIED, OK, CitError, worst
 from .cit_format.reader import Faulty
+from .dealer import Dealer
 from .ends import End
 from .notes import Notes
 
@@ -83,7 +84,7 @@ class Pass:
         self.now = clock.now()
         self.status = OK
         self.notes = Notes(queue / "waiting")
-        self.builders: list[Builder] = []
+        self.dealer = Dealer(queue, [], self.now)
         self.moves: list[tuple[str, str, str]] = []  # for the log
 
     def run(self) -> int:
@@ -122,9 +123,11 @@ class Pass:
             here = ["sh", "-c", f'cd "$0" && {program}', str(self.queue.path)]
             self.status = through.through(self.queue / "waiting", self.to, here, self.look_ahead, "schedule")
             return
-        self.builders, self.status = builders.of_queue(self.queue, self.now)
-        self.notes.about(self.builders)
+        found, self.status = builders.of_queue(self.queue, self.now)
+        self.notes.about(found)
+        self.dealer = Dealer(self.queue, found, self.now)
         self.assign(waiting)
+        self.dealer.close()
 
     def assign(self, waiting: list[str]) -> None:
         """`waiting` -> `assigned`, in groups, until no builder has room or `look_ahead` jobs were looked at in vain."""
@@ -132,7 +135,7 @@ class Pass:
         late: list[End] = []
         looked = size = 0
         for name in waiting:
-            if looked >= self.look_ahead or not any(builder.up and builder.room > 0 for builder in self.builders):
+            if looked >= self.look_ahead or not self.dealer.is_open:
                 break
             if name in self.notes.never:
                 continue
@@ -174,12 +177,11 @@ class Pass:
         late = choose.too_late(wanted, self.now)
         if late:
             return End(name, "DEADLINE", late, self.now)
-        chosen, weighed = choose.choose(wanted, self.builders, self.now)
+        chosen, weighed = self.dealer.deal(wanted)
         if chosen is None:
             if choose.is_hopeless(weighed):
                 self.waits(name, "; ".join(weighed))
             return None
-        self.builders = choose.with_job(self.builders, chosen, wanted)
         return Choice(name, arrival.raw, assigned(arrival, self.queue, chosen, weighed, self.now), chosen.name)
 
     def waits(self, name: str, why: str) -> None:
