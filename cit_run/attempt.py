@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import checkout, environment, keep, record, workspace
+from . import checkout, environment, keep, record, run_as, workspace
 from .cit_format import body, clock, control, home, names, trust
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
@@ -138,6 +138,15 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
     )
 
 
+def order_as(given: Order, account: home.Account, job: Document) -> Order:
+    """The same order where another account runs the job (run_as.py): what it keeps is kept there."""
+    other = run_as.account_of(account.settings, job)
+    if not other:
+        return given
+    program = str(account.settings.get("run-as-program") or os.path.join(environment.own_programs(), "cit-run"))
+    return given._replace(program=step("run_as", given.record, other, program), directory=given.workspace, always=False)
+
+
 def directory_of(attempt: Attempt, place: Place) -> str:
     """Where the program starts."""
     below = str(attempt.said.get("builddir", "."))
@@ -155,6 +164,8 @@ def step(module: str, *arguments: str) -> list[str]:
 
 def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> tuple[Place, list[list[str]]]:
     """Workspace and record of an attempt, under the name `own`, and the steps that come before its program."""
+    if run_as.account_of(account.settings, attempt.job):
+        return workspace.laid_out(f"{account.path}/work", own, attempt.job.name, {"job": run_as.submitted(attempt.job)}, slots, False), []
     files = {"script": signed_script(attempt.job)}
     globs = attempt.job.find("keep")
     if globs is not None:

@@ -12,9 +12,10 @@ import os
 import select
 import signal
 import sys
+import threading
 from pathlib import Path
 
-from . import attempt, environment, finishing, record, recovery, slots, workspace
+from . import attempt, environment, finishing, record, recovery, run_as, slots, workspace
 from .attempt import Attempt
 from .cit_format import clock, frame, home, messages, names, reader, trust
 from .cit_format.document import Document
@@ -84,10 +85,11 @@ class Interrupt:
 
 
 class Show:
-    """Shows a growing log on the terminal, without what terminals obey."""
+    """Shows a growing log: on a terminal without what terminals obey, else (`raw`) byte for byte."""
 
-    def __init__(self, log: str) -> None:
+    def __init__(self, log: str, raw: bool = False) -> None:
         self.log = log
+        self.raw = raw
         self.fd = -1
         self.decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
@@ -99,7 +101,10 @@ class Show:
             except FileNotFoundError:
                 return
         while piece := os.read(self.fd, 65536):
-            sys.stdout.write(messages.clean(self.decoder.decode(piece)))
+            if self.raw:
+                sys.stdout.buffer.write(piece)
+            else:
+                sys.stdout.write(messages.clean(self.decoder.decode(piece)))
         sys.stdout.flush()
 
 
@@ -148,6 +153,43 @@ def filtered(account: home.Account) -> int:
             return 128 + interrupt.number
     shim.dismiss()
     return together(said)
+
+
+def cancelled_at_end() -> None:
+    """Wait until stdin ends: whoever wanted the job is gone."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def represented(account: home.Account) -> int:
+    """Run one job for the account that holds the keys, which started us by way of sudo (run_as.py); its output to stdout; its own status.
+
+    It is believed by this account's own list, as its author signed it, and begun no more often than it allows.
+    """
+    now = clock.now()
+    job = reader.parse(run_as.received(0))
+    trust.submission(job, account.signers, now)
+    said = job.table("job")
+    if isinstance(said["expires"], int) and now > said["expires"]:
+        raise CitError(DENIED, f"expired at {clock.iso(said['expires'])}", "make it anew: cit requeue", job.label)
+    starts = sum(name.startswith(job.id) and name.endswith(".run") for name in os.listdir(account / "work"))
+    allowed = said.get("attempts", 1)
+    if starts >= (allowed if isinstance(allowed, int) else 1):
+        raise CitError(DENIED, f"started {starts} times already", "its author says how often: cit push --attempts", job.label)
+    mine = attempt.attempt_of(str(names.FileName(job.id, job.name)), job, now)
+    attempt.checked(mine)
+    interrupt, shim = Interrupt(), Shim()
+    threading.Thread(target=cancelled_at_end, daemon=True).start()
+    base = environment.of_account(account.settings)
+    place, before = attempt.laid_out(mine, account, 1, unused(account / "work", mine.own))
+    account.note([(mine.own, "started", f"{workspace.short(place)}, for {os.environ.get('SUDO_USER', 'another account')}")], "run")
+    shim.give(attempt.order(mine, place, base, before, account.path, bound=True))
+    ending = attended(shim, mine, place, interrupt, Show(place.log, raw=True))
+    shim.dismiss()
+    end = End(mine, place, ending)
+    workspace.written(f"{place.record}/job.cit", finishing.document_of(end, account, base).raw)
+    account.note([finishing.move_of(end)], "run")
+    return record.status(ending)
 
 
 def ran(mine: Attempt, account: home.Account, base: dict[str, str], shim: Shim, interrupt: Interrupt, is_shown: bool) -> Ending:

@@ -44,6 +44,7 @@ def is_idle(account: home.Account) -> bool:
 def main(
     source: Optional[str] = typer.Option(None, "--from", metavar="SPOOL", help="inbox: make a pass over the account; without it, a filter"),
     to: Optional[str] = typer.Option(None, "--to", metavar="SPOOL", help="finished: where results go"),
+    represent: bool = typer.Option(False, "--represent", help="Run one job for the account that started us by sudo: docs/howto/run-as.md"),
     slots: Optional[int] = typer.Option(None, "--slots", min=1, help="Jobs at once; else as many as this account has cores"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks"),
@@ -56,7 +57,7 @@ def main(
             raise CitError(USAGE, "--to without --from", "between spools: --from inbox --to finished; a filter has neither")
         from . import local
 
-        return local.filtered(account)
+        return local.represented(account) if represent else local.filtered(account)
     spools = [(source, "inbox"), (to or "finished", "finished")]
     wrong = [given for given, meant in spools if given != meant and os.path.abspath(given) != str(account / meant)]
     if wrong:

@@ -71,7 +71,7 @@ class Slots:
         shim = self.idle.pop() if self.idle else Shim()
         self.running[shim] = Running(wanted, place)
         with contextlib.suppress(BrokenPipeError):  # it is heard of like any other shim that has died
-            shim.give(attempt.order(wanted, place, self.base, before, self.account.path))
+            shim.give(attempt.order_as(attempt.order(wanted, place, self.base, before, self.account.path), self.account, wanted.job))
         return wanted.own, "started", f"{workspace.short(place)}, cpus {wanted.cpus}"
 
     # --- ends -----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import attempt
+from . import attempt, run_as
 from .attempt import Attempt
 from .cit_format import clock, control, home, messages, names, reader, refuse, spool, trust
 from .cit_format.document import Document
@@ -46,6 +46,7 @@ def believed(account: home.Account, name: str, job: Document, now: int) -> Attem
     trust.assigned(job, account.signers, account.signer.public.fingerprint, now)
     found = attempt.attempt_of(name, job, now)
     attempt.checked(found)
+    run_as.account_of(account.settings, job)
     return found
 
 

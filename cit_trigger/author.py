@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .cit_format import home, keys
+from .cit_format import ask, home, keys
 from .cit_format.errors import CONFIG, NOT_FOUND, CitError
 from .cit_format.keys import Signer
 from .cit_format.messages import tell
@@ -20,11 +20,15 @@ class Author(NamedTuple):
 
 
 def queue_for(wanted: str | None) -> home.Queue:
-    """The queue that is named, else the first of `queues` in config.toml that is active; 66 where there is none."""
+    """The queue that is named, else the first of `queues` in config.toml that can be had; 66 where there is none.
+
+    One elsewhere is asked whether it is alive, as only now a job may still go to another one; where there is no other, not even that.
+    """
     configured = None if wanted else home.settings(home.path() / "config.toml").get("queues")
     if not isinstance(configured, list) or len(configured) < 2:
         return home.find_queue(wanted)
-    here: list[home.Queue] = []
+    known: list[home.Queue] = []
+    why = "is not there"
     for name in map(str, configured):
         try:
             queue = home.find_queue(name)
@@ -32,12 +36,26 @@ def queue_for(wanted: str | None) -> home.Queue:
             if error.status != NOT_FOUND:
                 raise
             continue
-        if queue.active:
+        missing = objection(queue)
+        if not missing:
             if name != configured[0]:
-                tell("note", f"queue {configured[0]} cannot be had or is not active: this goes to {name}")
+                tell("note", f"queue {configured[0]} {why}: this goes to {name}")
             return queue
-        here.append(queue)
-    return here[0] if here else home.find_queue(str(configured[0]))
+        why = missing if name == configured[0] else why
+        known.append(queue)
+    return known[0] if known else home.find_queue(str(configured[0]))
+
+
+def objection(queue: home.Queue) -> str:
+    """Why a queue takes nothing now; empty where it does, as far as can be seen."""
+    if not queue.active:
+        return "is not active"
+    if not queue.remote:
+        return ""
+    try:
+        return "" if ask.alive(queue)[1] == "active" else "is not active"
+    except CitError as error:
+        return f"cannot be had ({error.what})"
 
 
 def author(queue: home.Queue, key: str | None) -> Author:
@@ -56,7 +74,9 @@ def known_as(queue: home.Queue, key: PublicKey) -> str:
 
     Only the lines with this key are read: a fault in another one is the queue's affair.
     """
-    here = queue.person or home.person()
+    if queue.person:
+        return queue.person
+    here = home.person()
     encoded = key.line.split()[1]
     try:
         lines = [line for line in (queue / "allowed_signers").read_text("utf-8", "replace").split("\n") if encoded in line]
