@@ -46,7 +46,7 @@ def loopback(tmp_path: Path) -> Iterator[Callable[[Machines], loopbacks.Loopback
     made: list[loopbacks.Loopback] = []
 
     def make(machines: Machines) -> loopbacks.Loopback:
-        made.append(loopbacks.Loopback(tmp_path, list(named(machines))))
+        made.append(loopbacks.Loopback(tmp_path, named(machines)))
         return made[-1]
 
     yield make

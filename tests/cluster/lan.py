@@ -160,6 +160,9 @@ class Node(Machine):
     def home(self, user: str) -> str:
         return "/root" if user == "root" else f"/home/{user}"
 
+    def program(self, name: str) -> str:
+        return f"/opt/cit/bin/{name}"
+
     def path(self, path: str) -> Path:
         return Path(f"/proc/{self.pid}/root/{path.lstrip('/')}")
 

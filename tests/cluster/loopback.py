@@ -1,7 +1,7 @@
 """Machines of one account: as many plain sshd on loopback as wanted, each with a home, keys and a cit home of its own.
 
 For where there is no root, or no namespaces. What needs accounts, addresses that can be cut or a power switch needs lan.py.
-A machine answers to whatever user name the test gives it; at its door the name is this process's own.
+A machine has one account, called as the test wants it; at its door the name is this process's own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.cluster.machine import Machine, within
@@ -49,12 +50,12 @@ def free_port() -> int:
 class Loop(Machine):
     """One sshd; `folder` is the home of its account, whose login environment sshd sets."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str, user: str, folder: Path) -> None:
+        self.name, self.user, self.folder = name, user, folder
         self.address, self.port = "127.0.0.1", free_port()
         (folder / ".ssh").mkdir(parents=True, mode=0o700)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / ".ssh/host_key"], check=True)
-        login = " ".join(self.login())
+        login = " ".join(self.environment())
         (folder / ".ssh/sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/.ssh/host_key\nPidFile none\nUsePAM no\nPasswordAuthentication no\n"
             f"KbdInteractiveAuthentication no\nStrictModes no\nAuthorizedKeysFile {folder}/.ssh/authorized_keys\nMaxStartups 200:30:400\n"
@@ -70,9 +71,10 @@ class Loop(Machine):
             self.close()
             raise
 
-    def login(self) -> list[str]:
+    def environment(self) -> list[str]:
         return [
             f"HOME={self.folder}",
+            f"CIT_USER={self.user}",
             f"CIT_HOME={self.folder}/.cit",
             f"CIT_HOST={self.name}",
             f"PATH={CHECKOUT}/bin:/usr/local/bin:/usr/bin:/bin",
@@ -80,10 +82,16 @@ class Loop(Machine):
         ]
 
     def enter(self, user: str) -> list[str]:
-        return ["env", "-i", "-C", str(self.folder), f"USER={getpass.getuser()}", *self.login()]
+        return ["env", "-i", "-C", str(self.folder), f"USER={getpass.getuser()}", *self.environment()]
 
     def home(self, user: str) -> str:
         return str(self.folder)
+
+    def login(self, user: str) -> str:
+        return getpass.getuser()
+
+    def program(self, name: str) -> str:
+        return f"{CHECKOUT}/bin/{name}"
 
     def path(self, path: str) -> Path:
         return Path(path)
@@ -103,11 +111,11 @@ class Loop(Machine):
 class Loopback:
     """Such machines by name."""
 
-    def __init__(self, folder: Path, names: list[str]) -> None:
+    def __init__(self, folder: Path, machines: Mapping[str, Sequence[str]]) -> None:
         self.machines: dict[str, Loop] = {}
         try:
-            for name in names:
-                self.machines[name] = Loop(name, folder / name)
+            for name, accounts in machines.items():
+                self.machines[name] = Loop(name, accounts[0], folder / name)
         except BaseException:
             self.close()
             raise

@@ -54,6 +54,14 @@ class Machine:
         """The public host key, two words."""
         raise NotImplementedError
 
+    def login(self, user: str) -> str:
+        """The name by which sshd knows the account."""
+        return user
+
+    def program(self, name: str) -> str:
+        """Where a program of cit is."""
+        raise NotImplementedError
+
     def host(self) -> str:
         """As known_hosts writes it."""
         return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
@@ -96,7 +104,10 @@ class Account:
     def place(self) -> str:
         """Its address, as cit has it."""
         port = "" if self.machine.port == 22 else f":{self.machine.port}"
-        return f"ssh://{self.user}@{self.machine.address}{port}"
+        return f"ssh://{self.machine.login(self.user)}@{self.machine.address}{port}"
+
+    def program(self, name: str) -> str:
+        return self.machine.program(name)
 
     @property
     def home(self) -> str:
