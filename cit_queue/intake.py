@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from . import accept, mend
+from . import accept, mend, sending
 from .accept import Answer, Arrival
 from .cit_format import home, messages, wake
 from .cit_format.errors import LATER, CitError
-from .outbox import KEPT, Outbox
+from .outbox import KEPT, Outbox, Wanted
 from .places import Places, reached
 
 
@@ -30,7 +30,7 @@ class Intake:
         """The answers to a group, in order; all that is acknowledged is on disk. `turn` waits until the group before is done."""
         if not self.sent:
             self.sent = True
-            self.send()
+            self.send(lambda queue: queue is None or not queue.remote)  # one elsewhere may take its time; its own documents wait with it
         where = [self.places.place(arrival) for arrival in group]
         answers: dict[int, Answer] = {}
         for queue in dict.fromkeys(where):
@@ -39,21 +39,25 @@ class Intake:
             answers.update(zip(numbers, self._put(queue, some, turn) if queue else self._keep(some, turn)))
         return [answers[number] for number in range(len(group))]
 
-    def send(self) -> list[Answer]:
+    def send(self, wanted: Wanted = lambda queue: True) -> list[Answer]:
         """Send what the outbox keeps. What still cannot go stays there, and is no fault of this run; what is refused is said."""
-        answers = []
+        answers: list[Answer] = []
         try:
-            answers += [answer for answer in self.outbox.send(self.places) if answer.state != KEPT]
+            answers += sending.send(self.outbox, self.places, wanted)
         except CitError as error:
             if error.status != LATER:
                 raise
-        for answer in answers:
+        self._told(answers)
+        return answers
+
+    def _told(self, before: list[Answer]) -> None:
+        """Say what became of documents of earlier runs."""
+        for answer in before:
             if answer.error:
                 messages.complain(answer.error)
-        gone = sum(answer.error is None for answer in answers)
+        gone = sum(answer.error is None and answer.state != KEPT for answer in before)
         if gone:
             messages.tell("note", f"{gone} kept before went to their queue now")
-        return answers
 
     def wake(self) -> None:
         """Start the passes over the queues that took something; after the tickets are written."""
@@ -62,6 +66,12 @@ class Intake:
             wake.arrived(queue.path, queue.on_arrival)
 
     def _put(self, queue: home.Queue, some: list[Arrival], turn: Callable[[], object]) -> list[Answer]:
+        if queue.remote:
+            turn()
+            answers, before = sending.carry(self.outbox, some, queue, self.places)
+            self._told(before)
+            self._tell_away(answers)
+            return answers
         try:
             with reached(queue.name):
                 if queue not in self._mended:
@@ -80,7 +90,11 @@ class Intake:
     def _keep(self, some: list[Arrival], turn: Callable[[], object]) -> list[Answer]:
         turn()
         answers = self.outbox.keep(some)
-        if self.places.away and not self.told and not all(answer.error for answer in answers):
+        self._tell_away(answers)
+        return answers
+
+    def _tell_away(self, answers: list[Answer]) -> None:
+        """Once a run, why its documents are kept."""
+        if self.places.away and not self.told and any(answer.state == KEPT for answer in answers):
             self.told = True
             messages.complain(self.places.away)
-        return answers

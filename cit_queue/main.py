@@ -16,7 +16,7 @@ from typing import Optional
 
 import typer
 
-from . import accept, mend, show
+from . import accept, mend, sending, show
 from .accept import Answer
 from .cit_format import clock, command, home, messages, wake
 from .cit_format.document import Document
@@ -36,6 +36,8 @@ WRITES = {"event": "1", "note": "1", "signature": "1", "ticket": "1"}
 def filtered(queue: home.Queue) -> int:
     """Without --to: accepted documents pass, jobs signed by the queue; the others stay out."""
     status = OK
+    if queue.remote:
+        raise CitError(USAGE, f"queue {queue.name} lies elsewhere", "only its own account can say what it accepts; cit-queue --to puts into it")
 
     def judged(group: list[Arrival], _turn: Callable[[], object]) -> list[tuple[Arrival, accept.Verdict]]:
         return list(zip(group, accept.Judge(queue, clock.now()).verdicts(group)))
@@ -87,16 +89,19 @@ def outboxed(act: str, write: Callable[[Document], bytes]) -> int:
         return OK
     if act == "resend":
         intake.outbox.again()
-    status = answered(intake.outbox.send(intake.places), write)
-    if status == LATER and intake.places.away:
-        messages.complain(intake.places.away)
+    status = answered(sending.send(intake.outbox, intake.places), write)
+    for away in dict.fromkeys([intake.places.away, *intake.places.lost.values()]) if status == LATER else ():
+        if away:
+            messages.complain(away)
     return status
 
 
 def mended(queue: home.Queue) -> int:
     """--recover: what killed processes left is finished, the drop box and the outbox are looked after. Silent, as cron runs it."""
-    mend.whole(queue)
-    status = dropped(queue, lambda ticket: b"")
+    status = OK
+    if not queue.remote:
+        mend.whole(queue)
+        status = dropped(queue, lambda ticket: b"")
     Intake(Places(ANY)).send()
     return status
 

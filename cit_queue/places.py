@@ -1,7 +1,7 @@
 """Which queue a document goes to: those that people named, in order, and whether each can be had (docs/stages/queue.md).
 
-A queue can be had when its directory is there, may be written, and it is active. A document names its queue by NAME@FINGERPRINT;
-a queue and its replicas have the same, and one of them is active.
+A queue can be had when its directory is there, may be written, and it is active; one that lies elsewhere, until its door does not
+answer. A document names its queue by NAME@FINGERPRINT; a queue and its replicas have the same, and one of them is active.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Union
 
 from .cit_format import home
@@ -43,6 +44,10 @@ def had(wanted: str) -> home.Queue:
         raise
     if not active:
         raise CitError(LATER, f"queue {wanted} is not active", HINT)
+    if queue.remote:
+        if not queue.door or "founder" not in queue.settings:
+            raise CitError(CONFIG, f"{queue.path}/queue.toml: a queue elsewhere needs door and founder", "cit join FILE writes them")
+        return queue
     if len({status.st_dev for status in spools}) > 1:
         raise CitError(CONFIG, f"{queue.path}: {', '.join(SPOOLS)} lie on more than one file system", "moves between them are renames")
     for needed in (queue / "waiting", queue / "seen"):
@@ -73,6 +78,7 @@ class Places:
         self.by_name = wanted == ANY
         self.names = configured() if self.by_name else [wanted]
         self.away: CitError | None = None  # why one of these cannot be had
+        self.lost: dict[Path, CitError] = {}  # those that turned out to be out of reach, and why
         self.first: home.Queue | None = None  # the first of these that can
         for name in self.names:
             try:
@@ -83,27 +89,39 @@ class Places:
                 self.away = self.away or error
 
     @cached_property
-    def by_full_name(self) -> dict[str, home.Queue]:
-        """Every queue known here that can be had; of a queue and its replicas the first one in order."""
-        found = {self.first.full_name: self.first} if self.first else {}
+    def by_full_name(self) -> dict[str, list[home.Queue]]:
+        """Every queue known here that may be had; a queue and its replicas in order."""
+        found: dict[str, dict[Path, home.Queue]] = {}
+        for queue in [self.first, *self._others()]:
+            if queue is not None:
+                found.setdefault(queue.full_name, {}).setdefault(queue.path, queue)
+        return {name: list(several.values()) for name, several in found.items()}
+
+    def _others(self) -> Iterator[home.Queue]:
         for name in dict.fromkeys([*self.names, *configured(), *_here()]):
             try:
                 queue = had(name)
-                found.setdefault(queue.full_name, queue)
+                _ = queue.full_name  # of its key file, where queue.toml does not say it
+                yield queue
             except CitError as error:
                 if name in self.names and error.status == LATER:
                     self.away = self.away or error
-        return found
 
     def place(self, arrival: Union[Document, Faulty]) -> home.Queue | None:
         """The queue that takes (or refuses) a document; None where its queue cannot be had now."""
-        if self.first and not self.by_name:
+        if self.first and not self.by_name and self.first.path not in self.lost:
             return self.first
         return self.named(arrival) or (None if self.away else self.first)
 
     def named(self, arrival: Union[Document, Faulty]) -> home.Queue | None:
         """The queue that a document itself names, if it can be had."""
-        return self.by_full_name.get(full_name(arrival)) if isinstance(arrival, Document) else None
+        several = self.by_full_name.get(full_name(arrival), []) if isinstance(arrival, Document) else []
+        return next((queue for queue in several if queue.path not in self.lost), None)
+
+    def lose(self, queue: home.Queue, error: CitError) -> None:
+        """Note that a queue turned out to be out of reach: this run does not try it again."""
+        self.lost[queue.path] = error
+        self.away = self.away or error
 
 
 def _here() -> list[str]:
@@ -114,8 +132,8 @@ def _here() -> list[str]:
 
 
 def full_name(document: Document) -> str:
-    """The NAME@FINGERPRINT that a job or control document is for; empty where it says none."""
+    """The NAME@FINGERPRINT that a job, control or handover document is for; empty where it says none."""
     try:
-        return str(document.table(document.kind).get("queue", "")) if document.kind in ("job", "control") else ""
+        return str(document.table(document.kind).get("queue", "")) if document.kind in ("job", "control", "handover") else ""
     except CitError:
         return ""

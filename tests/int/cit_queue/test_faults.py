@@ -14,11 +14,12 @@ import pytest
 
 from cit_format import clock, door, frame, names, reader, spool
 from cit_format.document import Document
-from cit_queue import incoming, mend
+from cit_queue import incoming, mend, sending
 from cit_queue.cit_format import home as own_home
 from cit_queue.cit_format import reader as own_reader
 from cit_queue.cit_format import spool as own_spool
 from cit_queue.intake import Intake
+from cit_queue.outbox import Outbox
 from cit_queue.places import ANY, Places
 from tests.int.cit_format.kills import every_kill
 from tests.int.cit_queue.house import ROOT, House, states, tickets
@@ -302,7 +303,7 @@ def test_killed_while_it_sends_what_was_kept(fresh: Fresh, monkeypatch: pytest.M
         assert outbox(house) == [] and len(spool.listing(house.path / "outbox" / "sent")) == 2
         assert not list((house.path / "outbox" / ".claim").glob("[!.]*"))
 
-    fresh.sweep(lambda house: list(Intake(Places(ANY)).outbox.send(Places(ANY))), check)
+    fresh.sweep(lambda house: list(sending.send(Outbox(), Places(ANY))), check)
 
 
 def test_killed_while_a_job_is_put(fresh: Fresh) -> None:
