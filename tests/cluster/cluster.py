@@ -25,8 +25,9 @@ STATES = ("waiting", "held", "assigned", "sent")
 class Member:
     """An account with a cit home: what others have to know of it."""
 
-    def __init__(self, account: Account, role: str, key: str) -> None:
+    def __init__(self, account: Account, role: str, key: str, name: str = "") -> None:
         self.account, self.machine = account, account.machine
+        self.name = name or account.machine.name
         self.identity = f"{role}@{account.machine.name}"
         self.signer = keys.load(account.path(key))
 
@@ -42,10 +43,6 @@ class Member:
         """Its line in authorized_keys: what its key may do there, and nothing else."""
         return f'restrict,command="{command}" {self.public} {self.identity}\n'
 
-    def known(self) -> str:
-        """Its machine's line in known_hosts."""
-        return f"{self.machine.host()} {self.machine.host_key()}\n"
-
     def signers(self) -> str:
         return self.account.path(".cit/allowed_signers").read_text()
 
@@ -54,14 +51,16 @@ class Cluster:
     """The accounts and what they have; `queue` lists jobs by the states of the queue, `builders` by name."""
 
     def __init__(self, person: Account, queue: Account, builders: Sequence[Account], slots: int = 2, **settings: object) -> None:
-        self.person, self.host, self.builders = person, queue, {each.machine.name: each for each in builders}
+        alone = len({each.machine.name for each in builders}) == len(builders)  # on its machine
+        self.person, self.host = person, queue
+        self.builders = {each.machine.name if alone else each.user: each for each in builders}
         self.slots, self.settings = slots, settings
         with ThreadPoolExecutor() as pool:
             key = "ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519 && "
             list(pool.map(lambda each: each.sh(f"{key if each is person else ''}cit-format init"), [person, queue, *builders]))
         self.ada = Member(person, person.user, ".ssh/id_ed25519")
         self.main = Member(queue, "queue", ".cit/queues/main/key")
-        self.members = {each.machine.name: Member(each, "builder", ".cit/key") for each in builders}
+        self.members = {name: Member(each, "builder", ".cit/key", name) for name, each in self.builders.items()}
         self.name = f"main@{self.main.signer.public.fingerprint}"
         self.door = f"{queue.place}/@main"
         self.settle_person()
@@ -75,13 +74,10 @@ class Cluster:
         """Lists of all: results of every builder, as one gives back what another one may then take."""
         return self.ada.listed(PERSON) + self.main.listed("cit-queue") + "".join(each.listed(BUILDER) for each in self.members.values())
 
-    def settings_of(self, **keys_of: object) -> bytes:
-        return body.toml(keys_of)
-
     def settle_person(self) -> None:
         self.person.put(".cit/config.toml", body.toml({"queues": ["@team"]}))
         self.person.put(".cit/queues/team/queue.toml", self.way(person=self.ada.identity))
-        self.person.put(".cit/known_hosts", self.main.known() + "".join(each.known() for each in self.members.values()))
+        self.person.put(".cit/known_hosts", self.main.account.known + "".join(each.account.known for each in self.members.values()))
         self.person.put(".cit/allowed_signers", self.ada.signers() + self.all_signers())
 
     def way(self, **more: object) -> bytes:
@@ -95,7 +91,7 @@ class Cluster:
         own = [line for line in queue.path(".cit/queues/main/queue.toml").read_text().splitlines(True) if line.split(" ")[0] not in self.settings]
         queue.put(".cit/queues/main/queue.toml", "".join(own) + body.toml(self.settings).decode())
         queue.put(".cit/queues/main/allowed_signers", self.main.listed("cit-queue") + self.all_signers().replace(self.main.listed("cit-queue"), ""))
-        queue.put(".cit/known_hosts", "".join(each.known() for each in self.members.values()))
+        queue.put(".cit/known_hosts", "".join(each.account.known for each in self.members.values()))
         door = f'{queue.program("cit-queue")} --door=\\"$SSH_ORIGINAL_COMMAND\\"'
         lines = [self.ada.let_in(f"{door} --role person --for {self.ada.identity} --to @main")]
         lines += [each.let_in(f"{door} --role builder --for {each.signer.public.fingerprint} --to @main") for each in self.members.values()]
@@ -109,7 +105,7 @@ class Cluster:
         builder.put(".cit/allowed_signers", member.listed(BUILDER) + self.all_signers().replace(member.listed(BUILDER), ""))
         builder.put(".cit/queues/team/queue.toml", self.way())
         builder.put(".cit/config.toml", body.toml({"queues": ["@team"], "slots": self.slots}))
-        builder.put(".cit/known_hosts", self.main.known())
+        builder.put(".cit/known_hosts", self.main.account.known)
         door = f'{builder.program("cit-queue")} --door=\\"$SSH_ORIGINAL_COMMAND\\"'
         lines = [self.main.let_in(f"{door} --role queue --for {self.name}"), self.ada.let_in(f"{door} --role reader --for {self.ada.identity}")]
         builder.put(".ssh/authorized_keys", "".join(lines))
@@ -117,7 +113,7 @@ class Cluster:
     def describe(self, member: Member, **changes: object) -> Document:
         """The builder document of an account, signed by its owner."""
         said = {
-            "name": member.machine.name,
+            "name": member.name,
             "account": f"{member.account.user}@{member.machine.name}",
             "host": member.machine.name,
             "key": member.signer.public.fingerprint,
@@ -128,12 +124,12 @@ class Cluster:
             "cpus": self.slots,
             "mem": "4G",
             "tmp": "1G",
-            "tags": ["linux", member.machine.name],
+            "tags": ["linux"],
             "state": "up",
             "created": Time(clock.now()),
             **changes,
         }
-        unsigned = document.new(member.machine.name, section("builder", "toml", body.toml(said)))
+        unsigned = document.new(member.name, section("builder", "toml", body.toml(said)))
         return home.signed(unsigned, self.ada.signer, self.ada.identity, "cit-builder")
 
     # --- looking

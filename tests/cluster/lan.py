@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Optional
 
-from tests.cluster.machine import Answer, Failed, Machine, within
+from tests.cluster.machine import Account, Answer, Failed, Machine, within
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -165,6 +165,12 @@ class Node(Machine):
 
     def path(self, path: str) -> Path:
         return Path(f"/proc/{self.pid}/root/{path.lstrip('/')}")
+
+    def own_sshd(self, user: str) -> Account:
+        """An sshd on loopback that lets in this account alone; it is the door of the account that is returned."""
+        port = 2201 + self.accounts.index(user)
+        self.sh(f"/usr/sbin/sshd -o PidFile=none -o ListenAddress=127.0.0.1:{port} -o Port={port} -o AllowUsers={user}", "root")
+        return Account(self, user, "127.0.0.1", port)
 
     def host_key(self) -> str:
         return " ".join(self.path("/etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2])

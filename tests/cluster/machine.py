@@ -62,10 +62,6 @@ class Machine:
         """Where a program of cit is."""
         raise NotImplementedError
 
-    def host(self) -> str:
-        """As known_hosts writes it."""
-        return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
-
     def start_sh(self, command: str, user: str = "cit", stdin: Union[int, IO[bytes]] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Starts a line of sh; stdout and stderr are pipes."""
         return subprocess.Popen([*self.enter(user), "sh", "-c", command], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -97,14 +93,21 @@ class Machine:
 class Account:
     """An account of a machine: a person, a queue or a builder."""
 
-    def __init__(self, machine: Machine, user: str) -> None:
+    def __init__(self, machine: Machine, user: str, address: str = "", port: int = 0) -> None:
         self.machine, self.user = machine, user
+        self.address, self.port = address or machine.address, port or machine.port  # of its door
 
     @property
     def place(self) -> str:
         """Its address, as cit has it."""
-        port = "" if self.machine.port == 22 else f":{self.machine.port}"
-        return f"ssh://{self.machine.login(self.user)}@{self.machine.address}{port}"
+        port = "" if self.port == 22 else f":{self.port}"
+        return f"ssh://{self.machine.login(self.user)}@{self.address}{port}"
+
+    @property
+    def known(self) -> str:
+        """The line of known_hosts for its door."""
+        host = self.address if self.port == 22 else f"[{self.address}]:{self.port}"
+        return f"{host} {self.machine.host_key()}\n"
 
     def program(self, name: str) -> str:
         return self.machine.program(name)
