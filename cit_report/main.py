@@ -40,6 +40,7 @@ WORDS = {
     "builders": "builders",
     "queues": "queues",
     "fsck": "fsck",
+    "where": "where",
 }
 KEYS = (
     "id",

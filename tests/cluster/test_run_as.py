@@ -21,6 +21,7 @@ def moon() -> Iterator[lans.Node]:
     network = lans.Lan({"moon": ["cit", "ada", "bob", "eve"]})
     try:
         node = network["moon"]
+        node.sh("echo 127.0.0.1 moon >>/etc/hosts", "root")  # sudo asks for it
         node.sh(f"umask 227; echo '{RULE}' >/etc/sudoers.d/cit; visudo -cqf /etc/sudoers.d/cit", "root")
         for who in ("cit", "ada", "bob", "eve"):
             node.sh("cit-format init 2>/dev/null", who)

@@ -1,0 +1,107 @@
+"""cit where: the build account that has a job's files, and what they are called there.
+
+Reads: the job's document, the builder documents of its queue (of a remote one by way of its door). Writes: a table, TSV or JSON lines.
+Exits: 0; 66 no such job, or nobody has run it; 69 its queue is out of reach (docs/messages.md).
+How: files that are in this home come first; else the last assignment names the builder, and its document the door.
+`cit rsync`, `cit mount` and `cit shell` start here. Pages: docs/stages/report.md, docs/howto/at-the-build.md
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
+
+import typer
+
+from . import look, places, screen
+from .cit_format import clock, frame, home, messages, reader, spool, trust
+from .cit_format.errors import NOT_FOUND, OK, CitError
+from .look import Seen
+
+COLUMNS = (
+    screen.Column("short", "ID"),
+    screen.Column("id"),
+    screen.Column("name", "NAME", yields=True),
+    screen.Column("builder", "BUILDER"),
+    screen.Column("place", "PLACE", yields=True),
+    screen.Column("workspace", "WORKSPACE"),
+    screen.Column("log", "LOG"),
+)
+FILE_COLUMNS = tuple(column for column in COLUMNS if column.key != "short")
+
+
+class Where(NamedTuple):
+    """The builder and its account's place (a directory, or ssh://USER@HOST[:PORT]); paths below its cit home."""
+
+    builder: str
+    place: str
+    workspace: str
+    log: str
+
+
+def where(job: Seen) -> Where:
+    """Where a job's files lie; 66 where none has been started, or nobody knows its builder."""
+    given = trust.assignment(job.document)
+    own = job.own if not given else _own(job, given)
+    builder = str(given.table["builder"]) if given else ""
+    paths = (f"work/{own}", f"work/{own}.log")
+    if job.there.account and any((job.there.account / path).exists() for path in paths):
+        return Where(builder or "local", str(job.there.account), *paths)
+    if given is None:
+        raise CitError(NOT_FOUND, f"no builder has it: it is {job.state}", f"cit why {job.short}", job.document.label)
+    doors = builder_doors(job)
+    if builder not in doors:
+        raise CitError(NOT_FOUND, f"it ran on {builder}, whose door its queue does not know", "`cit builders` lists them", job.document.label)
+    return Where(builder, doors[builder], *paths)
+
+
+def _own(job: Seen, given: trust.Assignment) -> str:
+    from .cit_format import names
+
+    return f"{names.FileName(job.document.id, job.document.name, '', given.task, given.attempt).copy}-{job.document.name}"
+
+
+def builder_doors(job: Seen) -> dict[str, str]:
+    """The doors of the builders of a job's queue, by name; the newest document of a name counts."""
+    wanted = str(job.document.table("job").get("queue", ""))
+    found: dict[str, tuple[int, str]] = {}
+    for place in job.there.queues:
+        queue = home.Queue(place)
+        if queue.full_name != wanted:
+            continue
+        if queue.remote:
+            from .cit_format import ask
+
+            stream = ask.ask(ask.place_of(queue), "builders")
+            raw = [stream]
+        else:
+            raw = [(place / "builders" / name).read_bytes() for name in spool.listing(place / "builders")]
+        for each in raw:
+            for described in reader.documents(frame.unframed(reader.reader_of(each))):
+                if not isinstance(described, reader.Faulty) and described.kind == "builder":
+                    said = described.table("builder")
+                    created, name = said.get("created"), str(said.get("name"))
+                    moment = created if isinstance(created, int) else 0
+                    if moment >= found.get(name, (0, ""))[0]:
+                        found[name] = (moment, str(said.get("door", "")))
+    return {name: door for name, (_, door) in found.items() if door}
+
+
+def main(
+    jobs: Optional[list[str]] = typer.Argument(None, metavar="[JOB]...", help="A piece of an ID, a name, or `last`; without any, last"),
+    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where it is looked up: @NAME or a directory"),
+    table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
+    tsv: bool = typer.Option(False, "--tsv", help="TSV with a header line, as in a pipe"),
+    json: bool = typer.Option(False, "--json", help="One JSON object a line"),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
+) -> int:
+    """The build account that has a job's files, and what they are called there."""
+    messages.set_up("cit-where", quiet)
+    form = screen.form(table, tsv, json)
+    there = places.here(queue)
+    rows: list[dict[str, screen.Value]] = []
+    for wanted in jobs or ["last"]:
+        for job in look.seen(wanted, there, clock.now()):
+            found = where(job)
+            rows.append({"short": job.short, "id": job.document.id, "name": job.document.name, **found._asdict()})
+    screen.show(COLUMNS if form == screen.TABLE else FILE_COLUMNS, rows, form)
+    return OK
