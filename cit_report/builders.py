@@ -1,104 +1,148 @@
-"""cit builders: the machines that take jobs: what they have to give, and how busy they are.
+"""cit builders: the machines that take jobs: what they have to give, how busy they are, and why one gets nothing.
 
-Reads: `builders`, `assigned` and `sent` of the queues of this home. Writes: a table, TSV or JSON lines.
+Reads: `builders`, `assigned` and `sent` of the queues of this home; nobody is asked. Writes: a table, TSV or JSON lines.
 Exits: 0; 65 a builder's document does not parse; 66 no such queue (docs/messages.md).
-How: of two documents with one name the newer counts; jobs are counted by the assignments in `assigned` and `sent`.
+How: as cit-schedule sees them: documents that the queue believes, what was heard and given, over all accounts of a box.
 Pages: docs/stages/report.md, docs/format/builder.md
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
 import typer
 
 from . import places, screen
-from .cit_format import clock, messages, reader, spool, trust
+from .cit_format import address, body, builder, clock, home, messages, spool
+from .cit_format import builders as known
+from .cit_format.builder import Builder
 from .cit_format.document import Document
-from .cit_format.errors import OK, CitError, worst
+from .cit_format.errors import DENIED, OK, worst
 
 COLUMNS = (
     screen.Column("name", "NAME", yields=True),
     screen.Column("state", "STATE"),
+    screen.Column("why"),
     screen.Column("queue", "QUEUE", yields=True),
-    screen.Column("jobs", "JOBS", right=True),
-    screen.Column("slots", "SLOTS", right=True),
-    screen.Column("cpus", "CPUS", right=True),
+    screen.Column("jobs"),
+    screen.Column("slots"),
+    screen.Column("ahead"),
+    screen.Column("busy", "JOBS", right=True),
+    screen.Column("cpus"),
+    screen.Column("cpus-taken"),
+    screen.Column("processors", "CPUS", right=True),
     screen.Column("mem"),
+    screen.Column("mem-taken"),
+    screen.Column("mem-free"),
     screen.Column("memory", "MEMORY", right=True),
     screen.Column("tmp"),
+    screen.Column("tmp-free"),
     screen.Column("disk", "DISK", right=True),
     screen.Column("load", "LOAD", right=True),
-    screen.Column("tags", "TAGS", yields=True),
+    screen.Column("load-limit"),
+    screen.Column("box-accounts"),
+    screen.Column("box-jobs"),
+    screen.Column("box-slots"),
+    screen.Column("box-cpus"),
+    screen.Column("box-cpus-taken"),
+    screen.Column("box-mem"),
+    screen.Column("box-mem-taken"),
+    screen.Column("seen"),
+    screen.Column("heard", "SEEN"),
+    screen.Column("tags"),
+    screen.Column("users"),
+    screen.Column("hours"),
+    screen.Column("can-build"),
+    screen.Column("kind"),
     screen.Column("account"),
     screen.Column("host"),
     screen.Column("door"),
     screen.Column("key"),
     screen.Column("created"),
     screen.Column("path"),
+    screen.Column("reason", "WHY", yields=True),
 )
-FILE_COLUMNS = tuple(column for column in COLUMNS if column.key not in ("memory", "disk"))
+FOR_PEOPLE = ("busy", "processors", "memory", "disk", "heard", "reason")
+FILE_COLUMNS = tuple(column for column in COLUMNS if column.key not in FOR_PEOPLE)
+Row = dict[str, screen.Value]
 
 
-def builders(queue: Path) -> Iterator[tuple[str, Document | CitError]]:
-    """The builder documents of a queue with their paths: of each name the newest; what is faulty as its error."""
-    newest: dict[str, tuple[object, str, Document]] = {}
-    for name in spool.listing(queue / "builders"):
-        path = queue / "builders" / name
-        try:
-            described = reader.parse(path.read_bytes())
-            said = described.table("builder")
-        except (CitError, FileNotFoundError) as error:
-            if isinstance(error, CitError):
-                yield str(path), error
-            continue
-        called, created = str(said.get("name", described.name)), said.get("created", 0)
-        before = newest.get(called)
-        if before is None or (isinstance(created, int) and isinstance(before[0], int) and created >= before[0]):
-            newest[called] = (created, str(path), described)
-    for called in sorted(newest):
-        yield newest[called][1], newest[called][2]
+# --- decisions ------------------------------------------------------------------------------------------------------
 
 
-def jobs_of(queue: Path) -> dict[str, int]:
-    """How many jobs each builder has been given and has not brought back."""
-    counts: dict[str, int] = {}
-    for state in ("assigned", "sent"):
-        for name in spool.listing(queue / state):
-            try:
-                given = trust.assignment(reader.parse((queue / state / name).read_bytes()))
-            except (CitError, FileNotFoundError):
-                continue
-            if given:
-                counts[str(given.table["builder"])] = counts.get(str(given.table["builder"]), 0) + 1
-    return counts
+def state(each: Builder, now: int) -> tuple[str, str]:
+    """A word for how a builder is, and why it takes no job (or is not known to); empty where it takes some."""
+    word, why = builder.shut(each, now)
+    if word == "up" and each.unreached:
+        return "unreached", f"not reached at {each.unreached}"
+    if word == "up" and not why and each.given and address.is_remote(each.door) and now - each.heard.time > builder.FRESH:
+        return "stale", f"has jobs and says nothing since {clock.iso(each.heard.time)}" if each.heard.time else "has jobs and has said nothing yet"
+    return word, why
 
 
-def row(queue: Path, path: str, described: Document, jobs: dict[str, int]) -> dict[str, screen.Value]:
-    """What a builder's document says, with its jobs and its last load."""
-    said = described.table("builder")
-    loads = list(described.all("load"))
-    load = loads[-1].table() if loads else {}
-    cells: dict[str, screen.Value] = {column.key: said.get(column.key) for column in COLUMNS}
+def row(each: Builder, described: Document, now: int) -> Row:
+    """What there is to say of a builder."""
+    word, why = state(each, now)
+    said, heard, box = described.table("builder"), each.heard, each.box
+    cells: Row = {column.key: said.get(column.key) for column in COLUMNS}
     return {
         **cells,
-        "queue": queue.name,
-        "jobs": jobs.get(str(said.get("name")), 0),
-        "memory": _size(said.get("mem")),
-        "disk": _size(said.get("tmp")),
-        "load": load.get("load"),
-        "path": path,
+        "state": word,
+        "why": why or None,
+        "reason": why or None,
+        "kind": each.kind,
+        "ahead": each.ahead,
+        "jobs": each.jobs,
+        "busy": f"{each.jobs}/{each.slots}",
+        "cpus-taken": each.cpus_taken,
+        "processors": f"{box.cpus_taken}/{box.cpus}",
+        "mem-taken": _megabytes(each.mem_taken),
+        "mem-free": _megabytes(heard.mem_free),
+        "memory": f"{clock.size_text(box.mem_taken) if box.mem_taken else 0}/{clock.size_text(box.mem)}",
+        "tmp-free": _megabytes(heard.tmp_free),
+        "disk": clock.size_text(each.tmp if heard.tmp_free is None else heard.tmp_free),
+        "load": None if heard.load is None else f"{heard.load:.2f}",
+        "box-accounts": box.accounts,
+        "box-jobs": box.jobs,
+        "box-slots": box.slots,
+        "box-cpus": box.cpus,
+        "box-cpus-taken": box.cpus_taken,
+        "box-mem": _megabytes(box.mem),
+        "box-mem-taken": _megabytes(box.mem_taken),
+        "seen": body.Time(heard.time) if heard.time else None,
+        "heard": screen.when(heard.time, now) if heard.time else None,
     }
 
 
-def _size(value: object) -> str | None:
-    """A size as short as it can be said."""
-    try:
-        return clock.size_text(clock.size(str(value)))
-    except CitError:
-        return None
+def _megabytes(size: int | None) -> str | None:
+    """A size as documents write it."""
+    return None if size is None else f"{size >> 20}M"
+
+
+# --- looking --------------------------------------------------------------------------------------------------------
+
+
+def rows(place: Path, now: int) -> tuple[list[Row], int]:
+    """The builders of a queue, by name, those at the end whose document it does not believe; and the worst status of what does not parse."""
+    queue = home.Queue(place)
+    paths = {name: place / "builders" / name for name in spool.listing(place / "builders")}
+    documents, faults = known.newest(queue, paths.values(), now)
+    by_name = {str(described.table("builder")["name"]): described for described in documents}
+    present = known.present(queue, [builder.builder(described) for described in documents], now)
+    files = {described.id: str(path) for name, path in paths.items() for described in documents if name.startswith(described.id)}
+    found: list[Row] = []
+    for each in sorted(present, key=lambda each: each.name):
+        described = by_name[each.name]
+        found.append({**row(each, described, now), "queue": queue.name, "path": files.get(described.id)})
+    status = OK
+    for name, error in faults:
+        if error.status == DENIED:
+            called = name[27:-4] or name
+            found.append({"name": called, "state": "refused", "why": error.what, "reason": error.what, "queue": queue.name, "path": str(paths[name])})
+        else:
+            status = worst(status, messages.complain(error, str(paths[name])))
+    return found, status
 
 
 def main(
@@ -108,19 +152,15 @@ def main(
     json: bool = typer.Option(False, "--json", help="One JSON object a line"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
-    """The machines that take jobs: what they have to give, and how busy they are."""
+    """The machines that take jobs: what they have to give, how busy they are, and why one gets nothing."""
     messages.set_up("cit-builders", quiet)
     form = screen.form(table, tsv, json)
-    status, rows = OK, []
+    status, found, now = OK, list[Row](), clock.now()
     for place in places.here(queue).queues:
-        jobs = jobs_of(place)
-        for path, described in builders(place):
-            if isinstance(described, CitError):
-                status = worst(status, messages.complain(described, path))
-            else:
-                rows.append(row(place, path, described, jobs))
-    if not rows and form == screen.TABLE:
+        of_place, faults = rows(place, now)
+        found, status = found + of_place, worst(status, faults)
+    if not found and form == screen.TABLE:
         messages.tell("note", "no builders", hint="cit add USER@HOST, or cit init for this machine")
         return status
-    screen.show(COLUMNS if form == screen.TABLE else FILE_COLUMNS, rows, form)
+    screen.show(COLUMNS if form == screen.TABLE else FILE_COLUMNS, found, form)
     return status

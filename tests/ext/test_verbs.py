@@ -106,16 +106,36 @@ def test_a_frozen_queue_takes_nothing_and_nothing_is_lost(lived: Lived) -> None:
 
 
 def test_a_paused_builder_gets_no_more(lived: Lived) -> None:
-    lived.run("cit-pause", "sun", "-m", "hot")
+    lived.run("cit-pause", "sun", "-m", "hot\tdisk", SSH_CONNECTION="10.0.0.7 4711 10.0.0.1 22")
     [builder] = lived.rows("cit-builders")
-    assert builder["state"] == "drain"
-    lived.run("cit-format", "verify", builder["path"])
+    why = re.fullmatch(r"paused by ada@sun at 20\S+Z: hot disk \(from 10\.0\.0\.7\)", builder["why"])
+    assert builder["state"] == "paused" and why, builder
     lived.push("later", "#!/bin/sh\ntrue\n")
     lived.run("cit-tick")
-    assert re.search(r"\| sun: .*\(drain\)", lived.run("cit-why", "later"))
+    assert f"| sun: {why[0]}\n" in lived.run("cit-why", "later")
     lived.run("cit-resume", "sun")
     lived.run("cit-wait", "later")
-    assert len(list((lived.queue / "builders").glob("*.cit"))) == 1
+    assert lived.rows("cit-builders")[0]["state"] == "up" and len(list((lived.queue / "builders").iterdir())) == 1
+    moves = [line.split("\t")[3:] for log in lived.queue.glob("log/*.tsv") for line in log.read_text().splitlines() if line.startswith("-\t")]
+    assert moves == [["builder-paused", "sun", "ada", "sun: hot disk (from 10.0.0.7)"], ["builder-resumed", "sun", "ada", "sun"]]
+
+
+def test_a_builder_that_its_owner_drained_is_not_resumed(lived: Lived) -> None:
+    [file] = (lived.queue / "builders").glob("*.cit")
+    body = file.read_bytes().partition(b"@begin signature ")[0].replace(b'state = "up"', b'state = "drain"')
+    file.write_bytes(lived.run("cit-format", "sign", "--ns", "cit-builder", stdin=body).encode())
+    assert lived.rows("cit-builders")[0]["state"] == "drain"
+    done = lived.completed("cit-resume", "sun")
+    assert done.returncode == 1 and b"is drained" in done.stderr
+    assert lived.completed("cit-resume", "@far").returncode == 66
+    far = lived.path / "queues" / "far"
+    far.mkdir()
+    (far / "queue.toml").write_text(
+        'name = "main"\nfounder = "SHA256:Qq1hB2nM3cV4xZ5lK6jH7gF8dS9aP0oI1uY2tR3eW4q"\nremote = true\ndoor = "ssh://cit@hub/@main"\n'
+    )
+    (far / "queue.toml").chmod(0o600)
+    done = lived.completed("cit-pause", "@far")
+    assert done.returncode == 1 and b"ssh://cit@hub/@main" in done.stderr
 
 
 def test_a_paused_job_is_held(lived: Lived) -> None:
