@@ -41,10 +41,10 @@ def test_program_earlier_on_path_replaces_a_stage(tmp_path: Path) -> None:
 
 
 def test_own_folder_comes_last_on_path_once(tmp_path: Path) -> None:
-    program(tmp_path / "cit-where", 'echo "$PATH"')
+    program(tmp_path / "cit-whither", 'echo "$PATH"')
     path = f"{tmp_path}:{os.defpath}"
-    assert run(BIN / "cit", "where", path=path).stdout == f"{path}:{BIN}\n"
-    assert run("cit", "where", path=f"{BIN}:{path}").stdout == f"{BIN}:{path}\n"
+    assert run(BIN / "cit", "whither", path=path).stdout == f"{path}:{BIN}\n"
+    assert run("cit", "whither", path=f"{BIN}:{path}").stdout == f"{BIN}:{path}\n"
 
 
 @pytest.mark.parametrize("how", ["link", "relative", "in its folder"])
