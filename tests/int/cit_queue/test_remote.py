@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from cit_format import clock
+from cit_format import clock, home, spool
 from cit_format.body import Time
+from cit_format.document import Document
+from cit_queue.accept import Answer, Arrival
+from cit_queue.cit_format import reader as own_reader
+from cit_queue.intake import Intake
+from cit_queue.places import Places
 from tests.int.cit_queue.elsewhere import Elsewhere
 from tests.int.cit_queue.house import House, states, statuses, tickets
+from tests.int.cit_queue.test_faults import Fresh
 
 
 @pytest.fixture
@@ -19,8 +26,6 @@ def moon(house: House, first_use: Path, tmp_path: Path) -> Elsewhere:
     far = House(tmp_path / "far")
     shutil.rmtree(far.queue.path)
     far.queue.path.parent.mkdir(exist_ok=True)
-    from cit_format import home
-
     home.make_queue(far.queue.path)
     shutil.copy(house.queue / "allowed_signers", far.queue / "allowed_signers")
     far = House(tmp_path / "far")
@@ -201,3 +206,51 @@ def test_who_does_not_answer_is_not_waited_for(moon: Elsewhere) -> None:
     moon.fault("late")
     queue, said = pushed_to(moon)
     assert queue == moon.near.queue.full_name and "within 3 s" in said
+
+
+# --- killed before any call that changes the disk -----------------------------------------------------------------------
+
+RECEIVER = """#!{python} -SE
+# Stands for cit-deliver and the door behind it: keeps each document under its digest, and writes tickets. Quick.
+import hashlib, os, re, sys
+stream = sys.stdin.buffer.read().split(b"\\n", 1)[1]
+for raw in re.split(rb"(?m)^(?=@cit )", stream)[1:]:
+    digest, identity = hashlib.sha256(raw).hexdigest(), raw.split()[2].decode()
+    state = "duplicate" if os.path.exists(f"{there}/{{identity}}.{{digest}}") else "accepted"
+    open(f"{there}/{{identity}}.{{digest}}", "wb").write(raw)
+    print(f'@cit 1 {{identity}} x\\n@begin ticket 1 toml\\nstate = "{{state}}"\\nreceived = "sha256:{{digest}}"\\nbytes = 1\\n@end ticket')
+"""
+
+
+@pytest.mark.parametrize("when", ["first", "after others were kept"])
+def test_killed_at_any_call_a_push_is_here_or_there_and_a_retry_leaves_it_once(house: House, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    moon = Elsewhere(house, house)
+    fresh = Fresh(house.directory, monkeypatch)
+    there = house.directory / "there"
+    there.mkdir()
+    carrier = house.directory / "bin" / "cit-deliver"
+    (moon.queue / "queue.toml").write_text((moon.queue / "queue.toml").read_text().replace(house.queue.fingerprint, "SHA256:founder"))
+    jobs = [house.job(name, queue="main@SHA256:founder") for name in "abc"]
+    kept = jobs[:1] if when != "first" else []
+    carrier.write_text("#!/bin/sh\nexit 69\n")
+    monkeypatch.setenv("PATH", f"{carrier.parent}:{house.environment['PATH']}")
+    assert [answer.state for answer in pushed(kept)] == ["kept"] * len(kept)
+    carrier.write_text(RECEIVER.format(python=sys.executable, there=house.directory.parent / "killed" / "there"))
+    new = jobs[len(kept) :]
+
+    def check(near: House) -> None:
+        here = {path.read_bytes() for path in (near.path / "outbox").rglob("*.cit") if ".tmp" not in path.parts}
+        for path in (near.directory / "there").iterdir():
+            assert path.read_bytes() in here, "what is there is known here: in the outbox, a claim on it, or sent/"
+        assert {job.raw for job in kept} <= here
+        assert {answer.state for answer in pushed(new)} <= {"accepted", "duplicate"}
+        assert sorted(path.read_bytes() for path in (near.directory / "there").iterdir()) == sorted(job.raw for job in jobs)
+        assert [parts.name for parts in spool.documents(near.path / "outbox")] == [] and not list((near.path / "outbox" / ".claim").glob("[!.]*"))
+
+    fresh.sweep(lambda near: pushed(new), check)
+
+
+def pushed(documents: list[Document]) -> list[Answer]:
+    """A push within this process: by the room's own copy of cit_format, as it runs."""
+    copies: list[Arrival] = [own_reader.parse(each.raw) for each in documents]
+    return Intake(Places("@moon")).take(copies) if copies else []
