@@ -7,22 +7,24 @@ twice gets the same ticket twice.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from . import ends, files, transport
 from .builders import brief
-from .cit_format import attempts, clock, fetch, home, messages, names, spool, trust
+from .cit_format import address as doors
+from .cit_format import attempts, fetch, heartbeat, home, messages, names, spool, trust
 from .cit_format.document import Document
-from .cit_format.errors import DATA, DENIED, LATER, NOT_FOUND, OK, UNREACHABLE, CitError, worst
+from .cit_format.errors import DATA, DENIED, LATER, NOT_FOUND, CitError, worst
 from .cit_format.reader import Faulty
-from .resting import Resting
+from .round import Round
 
 GROUP = 1000  # documents of one hand-over,
 GROUP_BYTES = 8 << 20  # or so many bytes
+LOOK = 0.5  # seconds after which a round that waits for answers looks whether more has come
 
 
 class Address(NamedTuple):
@@ -58,80 +60,96 @@ def address(document: Document, ways: Ways) -> Address:
     return Address("put-done" if given is not None else "put-accept", ways.queues[queue])
 
 
-def objection(document: Document, ticket: Document) -> str:
-    """Why a ticket is no answer to a document; empty where it is one."""
-    said = ticket.table("ticket")
-    if ticket.id != document.id or said.get("received") != f"sha256:{hashlib.sha256(document.raw).hexdigest()}":
-        return "the ticket is for other bytes than were sent"
-    return ""
-
-
 def is_final(ticket: Document) -> bool:
     """Whether a refusal is about the document itself, so that no later try is answered otherwise."""
     said = ticket.table("ticket")
     return said.get("state") == "refused" and said.get("status") in (DATA, DENIED)
 
 
+class Line:
+    """What waits for one door, in order: documents that have been read, at most a group of them, then file names."""
+
+    def __init__(self) -> None:
+        self.ready: deque[tuple[str, str, Document]] = deque()  # verb, file name, document
+        self.size = 0
+        self.names: deque[str] = deque()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.ready) >= GROUP or self.size >= GROUP_BYTES
+
+    def add(self, verb: str, name: str, document: Document) -> None:
+        self.ready.append((verb, name, document))
+        self.size += len(document.raw)
+
+    def take(self) -> tuple[str, list[tuple[str, Document]]]:
+        """The next group of one verb, and the verb."""
+        verb, group = self.ready[0][0], []
+        while self.ready and self.ready[0][0] == verb:
+            _, name, document = self.ready.popleft()
+            group.append((name, document))
+        self.size = sum(len(document.raw) for _, _, document in self.ready)
+        return verb, group
+
+
 # --- the loop -----------------------------------------------------------------------------------------------------------
 
 
 class Carrier:
-    """Carries one spool. `to` is where documents go that have a ticket; None: they are dropped, as their receiver has them."""
+    """Carries one spool. `to` is where documents go that have a ticket; None: they are dropped, as their receiver has them.
 
-    def __init__(self, source: Path, to: Path | None, ways: Ways) -> None:
+    `after` is told of a door that has taken all there was for it.
+    """
+
+    def __init__(self, round_: Round, source: Path, to: Path | None, ways: Ways, after: Callable[[str], None] = lambda place: None) -> None:
+        self.round = round_
         self.source = source
         self.to = to
         self.ways = ways
-        self.now = clock.now()
-        self.owner: Union[home.Queue, home.Account] = home.Account(source.parent)
-        if (source.parent / "queue.toml").exists():
-            self.owner = home.Queue(source.parent)
-        self.resting = Resting(source)
-        self.status = OK
+        self.after = after
+        self.lines: dict[str, Line] = {}  # by door
+        self.told: set[str] = set()  # doors of queues that have had our heartbeat
         self.tickets: dict[str, Document] = {}  # by file name, of what was answered
-        self.moves: list[tuple[str, str, str]] = []
 
-    def run(self) -> int:
-        """Carry until nothing new lies there; the worst status."""
+    def run(self) -> None:
+        """Carry until nothing new lies there. Who waits for a slow door still takes up what comes meanwhile for others."""
         tried: set[str] = set()
         while True:
             found = [name for name in spool.listing(self.source) if name not in tried]
-            if not found:
-                break
             tried.update(found)
             self.carry(found)
-        self.close()
-        return self.status
-
-    def close(self) -> None:
-        """Write down which doors rest, and what was moved."""
-        self.resting.keep()
-        self.owner.note(self.moves, "deliver")
+            if not self.step(LOOK) and not found:
+                return
 
     def carry(self, file_names: Iterable[str]) -> None:
-        """Hand over these documents, in groups of one door each."""
-        groups: dict[Address, list[tuple[str, Document]]] = {}
-        sizes: dict[Address, int] = {}
+        """Take up these documents, each in the line of its door; full groups set out at once."""
         for name in file_names:
             found = self.addressed(name)
             if found is None:
                 continue
             where, document = found
-            groups.setdefault(where, []).append((name, document))
-            sizes[where] = sizes.get(where, 0) + len(document.raw)
-            if len(groups[where]) >= GROUP or sizes[where] >= GROUP_BYTES:
-                self.hand_over(where, groups.pop(where))
-                sizes[where] = 0
-        for where, group in groups.items():
-            self.hand_over(where, group)
+            line = self.lines.setdefault(where.place, Line())
+            if line.names or line.is_full:
+                line.names.append(name)
+            else:
+                line.add(where.verb, name, document)
+                if line.is_full:
+                    self.step(0)
+
+    def step(self, seconds: float) -> bool:
+        """Have the next groups set out, and an answer taken in; false where there is nothing to wait for."""
+        for place, line in self.lines.items():
+            if not self.round.abreast.is_busy(place):
+                self.hand_over(place, line)
+        return self.round.abreast.step(seconds)
 
     def addressed(self, name: str) -> tuple[Address, Document] | None:
         """A document and where it goes; None where its door rests, or there is none. What is faulty goes to refused/."""
         path = self.source / name
         try:
-            if self.resting.doors and isinstance(self.owner, home.Queue):  # its end tells whether it is worth reading
+            if self.round.resting.doors and isinstance(self.round.owner, home.Queue):  # its end tells whether it is worth reading
                 place = self.ways.builders.get(brief(path)[0])
-                if place is not None and self.rests(place):
+                if place is not None and self.round.rests(place):
                     return None
             arrival = files.read(path)
         except FileNotFoundError:
@@ -143,65 +161,75 @@ class Carrier:
         except CitError as error:
             if error.status != NOT_FOUND:
                 self.refused(name, arrival, error)
-            elif not self.rests(error.what):
-                self.failed(error.what, error)
+            elif isinstance(self.round.owner, home.Account):
+                self.awaited(error)
+            elif not self.round.rests(error.what):
+                self.round.failed(error.what, error)
             return None
-        return None if self.rests(where.place) else (where, arrival)
+        return None if self.round.rests(where.place) else (where, arrival)
 
-    def rests(self, place: str) -> bool:
-        """Whether a door is not tried now; what waits for it is kept, which is a status of its own."""
-        rests = self.resting.rests(place, self.now)
-        self.status = worst(self.status, LATER) if rests else self.status
-        return rests
-
-    def failed(self, place: str, error: CitError) -> None:
-        """A door did not answer: it rests."""
-        self.status = worst(self.status, messages.complain(error))
-        self.resting.failed(place, error.what, self.now)
+    def awaited(self, error: CitError) -> None:
+        """What has ended for a queue to which there is no way from here: it comes and fetches it."""
+        if not self.round.rests(error.what):
+            messages.tell("info", error.what, error.where, "it waits here until its queue fetches it; `cit config queues` may name a way")
+            self.round.resting.failed(error.what, error.what, self.round.now)
+            self.round.status = worst(self.round.status, LATER)
 
     def refused(self, name: str, arrival: files.Arrival, error: CitError) -> None:
         """Set aside what nobody will ever take."""
-        self.status = worst(self.status, messages.complain(error, name))
+        self.round.status = worst(self.round.status, messages.complain(error, name))
         files.set_aside(self.source / name, self.source.parent / "refused", arrival, error, "deliver")
-        self.moves.append((files.job_of(name), "refused", error.what))
+        self.round.moves.append((files.job_of(name), "refused", error.what))
 
-    def hand_over(self, where: Address, group: list[tuple[str, Document]]) -> None:
-        """Hand over documents at one door and do what its tickets say."""
-        if self.rests(where.place):
-            return
-        documents = [document for _, document in group]
-        try:
-            tickets = transport.at(where.place)(where.verb, documents)
-            wrong = next(filter(None, map(objection, documents, tickets)), "")
-            if wrong or len(tickets) != len(documents):
-                raise CitError(
-                    UNREACHABLE, wrong or f"{len(tickets)} tickets for {len(documents)} documents", "all is kept, and sent again", where.place
-                )
-        except CitError as error:
-            self.failed(where.place, error)
-            return
+    def hand_over(self, place: str, line: Line) -> None:
+        """Have the next group for a door set out, if there is one and the door does not rest."""
+        while line.names and not line.is_full:
+            name = line.names.popleft()
+            found = self.addressed(name)
+            if found is not None:
+                line.add(found[0].verb, name, found[1])
+        if line.ready and self.round.rests(place):
+            line.ready.clear()
+        if line.ready:
+            verb, group = line.take()
+            documents = [document for _, document in group] + self.heartbeat(place, verb, group[0][1])
+            self.round.hand_over(place, verb, documents, lambda tickets: self.answered(place, group, tickets))
+
+    def heartbeat(self, place: str, verb: str, job: Document) -> list[Document]:
+        """How this builder is, along with the first results that go to a queue elsewhere."""
+        owner = self.round.owner
+        if verb != "put-done" or place in self.told or not doors.is_remote(place) or not isinstance(owner, home.Account):
+            return []
+        self.told.add(place)
+        return [heartbeat.heartbeat(owner, self.round.now, str(job.table("job")["queue"]))]
+
+    def answered(self, place: str, group: list[tuple[str, Document]], tickets: list[Document]) -> None:
+        """Do what the tickets of a group say."""
         taken = []
         for (name, document), ticket in zip(group, tickets):
             self.tickets[name] = ticket
             said = ticket.table("ticket")
             if is_final(ticket):
-                what = f"refused by {where.place}: {said.get('why', '')}"
+                what = f"refused by {place}: {said.get('why', '')}"
                 self.refused(name, document, CitError(int(str(said["status"])), what, "it lies in refused/ with why", document.label))
             elif transport.state(ticket) in transport.TAKEN_BACK:
                 why = str(said.get("why", "kept there"))
-                self.failed(where.place, CitError(LATER, f"not taken: {why}", "it is tried again", document.label))
+                self.round.failed(place, CitError(LATER, f"not taken: {why}", "it is tried again", document.label))
             else:
                 taken.append((name, document))
-        if len(taken) == len(group):
-            self.resting.answered(where.place)
         self.move_on(taken)
+        if len(taken) == len(group):
+            self.round.resting.answered(place)
+            line = self.lines[place]
+            if not line.ready and not line.names:
+                self.after(place)
 
     def move_on(self, taken: list[tuple[str, Document]]) -> None:
         """What has a ticket goes on, or is dropped."""
         for name, document in taken:
             given = trust.assignment(document)
             detail = str(given.table["builder"]) if given else ""
-            self.moves.append((files.job_of(name), self.to.name if self.to else "delivered", detail))
+            self.round.moves.append((files.job_of(name), self.to.name if self.to else "delivered", detail))
             if self.to is not None:
                 self.sent(name, self.to)
             else:
@@ -213,7 +241,8 @@ class Carrier:
 
     def sent(self, name: str, to: Path) -> None:
         """A ticket may come later than the job's end, which then has removed our copy, or does it just now."""
+        owner = self.round.owner
         with contextlib.suppress(FileNotFoundError):
             spool.give_back(self.source / name, to)
-            if isinstance(self.owner, home.Queue) and names.parse(name) and ends.done_path(self.owner, name).exists():
+            if isinstance(owner, home.Queue) and names.parse(name) and ends.done_path(owner, name).exists():
                 os.unlink(to / name)

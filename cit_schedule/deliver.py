@@ -1,10 +1,12 @@
-"""cit-deliver: the one carrier. Frozen documents go to where they belong, the same bytes until a ticket comes.
+"""cit-deliver: the one carrier, and the only program that opens connections. Frozen documents go to where they belong.
 
-Reads: with --from `assigned` of a queue (to its builders, and wishes with them), `finished` of a build account (to its queues),
-its `outbox`; without, a stream on stdin. Appends: nothing. Writes: tickets, as a filter.
+Reads: with --from `assigned` of a queue (to its builders, wishes and hand-overs before them), `finished` of a build account (to its
+queues), its `outbox`; with --fetch what has ended at builders elsewhere; without, a stream on stdin. Appends: nothing.
+Writes: tickets, as a filter; with --ask the answer of a door, as it comes.
 Side effect: what has a ticket goes to --to, or is dropped where its receiver is its owner now; what is refused, to `refused`.
-Exits: 0; 65 or 77 refused there; 66 no such builder or queue; 69 a door cannot be reached; 75 kept for later (docs/messages.md).
-How: documents are grouped by door and handed over; a door that does not answer rests, longer each time.
+Exits: 0; 65 or 77 refused there; 66 no such builder or queue; 69 a door cannot be reached; 75 kept for later; 78 a host key that
+nobody has said is right, clocks apart; --ask: as the door (docs/messages.md).
+How: doors are served side by side, one connection each; one that does not answer rests, longer each time.
 Pages: docs/stages/deliver.md, docs/directories.md
 """
 
@@ -18,15 +20,18 @@ from typing import Optional
 
 import typer
 
-from . import builders, choose, errands, files, record, transport
+from . import builders, errands, fetch, files, stream, transport
 from .alone import alone
-from .carry import GROUP, Carrier, Ways, address
-from .cit_format import clock, command, frame, home, messages, reader, spool, ticket
-from .cit_format.document import Document
-from .cit_format.errors import LATER, OK, UNREACHABLE, USAGE, CitError, worst
+from .asking import asked, way_to
+from .carry import Carrier, Ways
+from .cit_format import builder, clock, command, frame, handover, home, messages, reader, spool
+from .cit_format.errors import OK, USAGE, CitError, worst
 from .cit_format.reader import Faulty
+from .round import Round
 
-READS = {"assignment": "1", "builder": "1", "control": "1", "event": "1", "job": "1", "result": "1", "ticket": "1"}
+READS = {
+    "assignment": "1", "builder": "1", "control": "1", "event": "1", "handover": "1", "job": "1", "load": "1", "result": "1", "ticket": "1"
+}  # fmt: skip
 WRITES = {"ticket": "1"}
 
 
@@ -39,21 +44,35 @@ def carried(queue: home.Queue | None, source: Path, to: Path | None) -> int:
         os.execvp("cit-queue", ["cit-queue", "-q", "--outbox", "send"])
     if not spool.listing(source) and not (queue and os.listdir(queue / "control")):
         return OK
-    with alone(source / ".carrying"):
-        carrier = Carrier(source, to, ways(queue))
-        if queue is not None:
-            errands.carry(queue, carrier)
-        return carrier.run()
+    with alone(source / ".carrying"), Round(source) as round_:
+        if queue is None:
+            Carrier(round_, source, to, ways(None)).run()
+            return round_.status
+        known = builders.of_queue(queue, round_.now)[0]
+        carrier = Carrier(round_, source, to, ways(queue, known), fetch.Fetcher(queue, round_, known).in_passing)
+        told = errands.Errands(queue, round_, carrier.ways)
+        told.set_out()
+        carrier.run()
+        told.keep()
+        return round_.status
 
 
-def ways(queue: home.Queue | None) -> Ways:
-    """The doors of a queue's builders, and the queues of this home: its own, and those that config.toml names by their directory."""
-    found = builders.of_queue(queue, clock.now())[0] if queue else []
+def ways(queue: home.Queue | None, known: list[builder.Builder] | None = None) -> Ways:
+    """The doors of a queue's builders, and the queues of this home: its own, and those that config.toml names by their directory.
+
+    A queue that was handed over to another machine is reached there.
+    """
+    found = builders.of_queue(queue, clock.now())[0] if queue and known is None else known or []
     named = home.settings(home.path() / "config.toml").get("queues")
     places = [path.parent for path in sorted((home.path() / "queues").glob("*/queue.toml"))]
     places += [Path(str(place)) for place in (named if isinstance(named, list) else []) if "/" in str(place)]
     here = [home.Queue(place) for place in places if (place / "queue.toml").exists()] + ([queue] if queue else [])
-    return Ways({builder.name: builder.door for builder in found}, {each.full_name: str(each.path) for each in here})
+    queues = {each.full_name: way_to(each) for each in here}
+    gone = {each.full_name for each in here if each.remote or not each.active}
+    for full_name, said in handover.known(home.path() / "hosts").items():
+        if said.door and (full_name not in queues or full_name in gone):
+            queues[full_name] = said.door
+    return Ways({each.name: each.door for each in found}, queues)
 
 
 # --- the loop: a filter -------------------------------------------------------------------------------------------------
@@ -62,92 +81,60 @@ def ways(queue: home.Queue | None) -> Ways:
 def filtered(queue: home.Queue) -> int:
     """Carry what comes on stdin and write a ticket for each; a group ends when there is nothing to read."""
     status = OK
-    known = ways(queue)
-    group: list[Document] = []
+    group = stream.Group(ways(queue))
 
     def settle() -> None:
         nonlocal status
-        for document, answer in zip(group, answers(group, known)):
-            said = answer.table("ticket")
-            if said["state"] == "refused":
-                status = worst(status, messages.complain(CitError(int(str(said["status"])), str(said["why"]), "", document.label)))
-            elif said["state"] == "kept":
-                status = worst(status, LATER)
-            sys.stdout.buffer.write(answer.raw)
+        for ticket in group.settled():
+            sys.stdout.buffer.write(ticket.raw)
         sys.stdout.buffer.flush()
-        group.clear()
 
     def read(size: int) -> bytes:
-        if not select.select([0], [], [], 0)[0]:
+        if not select.select([0], [], [], stream.PAUSE)[0]:
             settle()
         return os.read(0, size)
 
-    for arrival in reader.documents(frame.unframed(read)):
-        if isinstance(arrival, Faulty):
-            status = worst(status, messages.complain(arrival.error))
-        elif arrival.kind == "builder":
-            described = choose.builder(arrival)
-            known.builders.setdefault(described.name, described.door)
-        else:
-            group.append(arrival)
-        if len(group) >= GROUP:
-            settle()
-    settle()
-    return status
-
-
-def answers(group: list[Document], known: Ways) -> list[Document]:
-    """A ticket for each document, in order. What is assigned is recorded in its queue first, and carried from there."""
-    found: dict[int, Document] = {}
-    doors: dict[tuple[str, str], list[int]] = {}
-    for number, document in enumerate(group):
-        try:
-            where = address(document, known)
-            place = str(record.queue_of(document, known).path) if where.verb == "put-inbox" else where.place
-            doors.setdefault((where.verb, place), []).append(number)
-        except CitError as error:
-            found[number] = ticket.ticket(document.id, document.name, document.raw, "refused", error)
-    for (verb, place), numbers in doors.items():
-        some = [group[number] for number in numbers]
-        try:
-            tickets = assigned(some, home.Queue(Path(place)), known) if verb == "put-inbox" else transport.at(place)(verb, some)
-            if len(tickets) != len(some):
-                raise CitError(UNREACHABLE, f"{len(tickets)} tickets for {len(some)} documents", "send them again", place)
-        except CitError as error:
-            tickets = [ticket.ticket(each.id, each.name, each.raw, "refused", error) for each in some]
-        found.update(zip(numbers, tickets))
-    return [found[number] for number in range(len(group))]
-
-
-def assigned(jobs: list[Document], queue: home.Queue, known: Ways) -> list[Document]:
-    """The tickets of assigned jobs of one queue: `kept` where one lies there, and its builder cannot be reached now."""
-    became = record.put_in(jobs, queue)
-    with alone(queue / "assigned" / ".carrying"):
-        carrier = Carrier(queue / "assigned", queue / "sent", known)
-        carrier.carry([name for name in became if isinstance(name, str) and name])
-        carrier.close()
-    tickets = []
-    for job, name in zip(jobs, became):
-        error = name if isinstance(name, CitError) else None
-        state = "refused" if error else "kept" if name else "duplicate"
-        tickets.append(carrier.tickets.get(str(name)) or ticket.ticket(job.id, job.name, job.raw, state, error))
-    return tickets
+    with transport.Doors(home.own_account()) as group.doors:
+        for arrival in reader.documents(frame.unframed(read)):
+            if isinstance(arrival, Faulty):
+                status = worst(status, messages.complain(arrival.error))
+            elif arrival.kind == "builder":
+                described = builder.builder(arrival)
+                group.ways.builders.setdefault(described.name, described.door)
+            else:
+                group.add(arrival)
+            if group.is_full:
+                settle()
+        settle()
+    return worst(status, group.status)
 
 
 # --- the command --------------------------------------------------------------------------------------------------------
 
 
 def main(
+    words: Optional[list[str]] = typer.Argument(None, metavar="[VERB [WORD]...]", help="With --ask: what is asked"),
     source: Optional[str] = typer.Option(None, "--from", metavar="SPOOL", help="assigned, finished or outbox, or a path; without it, a filter"),
     to: Optional[str] = typer.Option(
         None, "--to", metavar="SPOOL", help="Where documents go that have a ticket: sent of the queue; else they are dropped"
     ),
-    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory whose spools these are"),
+    fetched: bool = typer.Option(False, "--fetch", help="Fetch what has ended at builders elsewhere, and how they are"),
+    ask: Optional[str] = typer.Option(None, "--ask", metavar="PLACE|@QUEUE|BUILDER", help="Ask a door one verb; its answer on stdout"),
+    queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory whose spools or builders these are"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks"),
 ) -> int:
     """Carry documents to where they belong."""
     messages.set_up("cit-deliver", quiet, verbose)
+    _end_gently()
+    if ask is not None:
+        return asked(ask, words or [], queue)
+    if words:
+        raise CitError(USAGE, f"what is {words[0]!r}?", "words belong to --ask; documents come by --from, or on stdin")
+    if fetched:
+        place = home.find_queue(queue)
+        with alone(place / "sent" / ".carrying"):
+            return fetch.fetched(place)
     if source is None:
         if to is not None:
             raise CitError(USAGE, "--to without --from", "cit-deliver --from assigned --to sent; without both it reads documents on stdin")
@@ -155,6 +142,14 @@ def main(
     owner, spooled = files.spool_of(source, queue)
     to = to or ("sent" if owner else None)
     return carried(owner, spooled, files.spool_of(to, str(owner.path) if owner else None)[1] if to else None)
+
+
+def _end_gently() -> None:
+    """A signal to end closes connections first: nothing of ours stays behind."""
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
 
 
 def run() -> None:

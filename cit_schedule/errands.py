@@ -1,6 +1,6 @@
-"""Wishes about jobs that a builder has are carried to it; `.carried` of control/ says which were, TSV (docs/stages/deliver.md).
+"""What builders are to know before they get jobs: wishes about jobs that they have, and that a queue was handed over (docs/stages/deliver.md).
 
-FILE NAME  BUILDER  STATE OF THE TICKET
+`.carried` of control/ says what was carried, TSV: FILE NAME  BUILDER  STATE OF THE TICKET
 """
 
 from __future__ import annotations
@@ -8,60 +8,103 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from . import transport, wishes
 from .builders import brief
-from .carry import Carrier
-from .cit_format import body, control, home
+from .carry import Ways
+from .cit_format import body, control, handover, home, reader
+from .cit_format.document import Document
 from .cit_format.errors import CitError
+from .round import Round
 
 OUT = ("assigned", "sent")  # states of jobs that a builder may have
 
 
-def carry(queue: home.Queue, carrier: Carrier) -> None:
-    """Carry the wishes in control/ that their job's builder does not have yet; the carrier knows which doors rest."""
-    asked = control.targets(queue / "control")
-    if not asked:
-        return
-    carried = _read(queue / "control")
-    wanted: dict[str, list[str]] = {}
-    for target, copies in wishes.copies(queue, set(asked)).items():
-        for copy in copies:
+class Errand(NamedTuple):
+    """What is to be carried: its mark in `.carried`, and the document."""
+
+    mark: str
+    document: Document
+
+
+class Errands:
+    """The errands of one round over a queue."""
+
+    def __init__(self, queue: home.Queue, round_: Round, ways: Ways) -> None:
+        self.queue = queue
+        self.round = round_
+        self.ways = ways
+        self.before = _read(queue / "control")
+        self.carried = dict(self.before)
+
+    def set_out(self) -> None:
+        """Have everything carried that its builder does not know yet; the round knows which doors rest."""
+        wanted, known = self._wishes()
+        news = self._handover()
+        if news:
+            known.add(news.mark)
+            for builder in self._builders():
+                if (news.mark, builder) not in self.carried:
+                    wanted.setdefault(builder, []).insert(0, news)
+        self.carried = {(mark, builder): state for (mark, builder), state in self.carried.items() if mark in known}
+        for builder, errands in wanted.items():
+            place = self.ways.builders[builder]
+            if errands and not self.round.rests(place):
+                self._hand_over(builder, place, errands)
+
+    def keep(self) -> None:
+        """Write down what was carried."""
+        if self.carried != self.before:
+            beside = self.queue / "control" / f".carried.{os.getpid()}"
+            beside.write_bytes(body.tsv((*key, state) for key, state in sorted(self.carried.items())))
+            os.rename(beside, self.queue / "control" / ".carried")
+
+    def _hand_over(self, builder: str, place: str, errands: list[Errand]) -> None:
+        def answered(tickets: list[Document]) -> None:
+            for errand, ticket in zip(errands, tickets):
+                state = transport.state(ticket)
+                if state != "kept":
+                    self.carried[errand.mark, builder] = state
+                    word, why = ("refused", f": {ticket.table('ticket').get('why')}") if state == "refused" else ("carried", "")
+                    self.round.moves.append((f"{errand.document.id}-{errand.document.name}", word, builder + why))
+
+        self.round.hand_over(place, "put-control", [errand.document for errand in errands], answered)
+
+    def _wishes(self) -> tuple[dict[str, list[Errand]], set[str]]:
+        """The wishes in control/ that their job's builder does not have yet, by builder; and the file names of all of them."""
+        asked = control.targets(self.queue / "control")
+        wanted: dict[str, dict[str, None]] = {}
+        for target, copies in wishes.copies(self.queue, set(asked)).items() if asked else ():
+            for copy in copies:
+                with contextlib.suppress(FileNotFoundError):
+                    builder = brief(self.queue / copy.state / copy.name)[0] if copy.state in OUT else ""
+                    if builder in self.ways.builders:
+                        names = [name for name in asked[target] if (name, builder) not in self.carried]
+                        wanted.setdefault(builder, {}).update(dict.fromkeys(names))
+        found = {
+            builder: [Errand(name, document) for name in names for document in control.read(self.queue / "control", [name])]
+            for builder, names in wanted.items()
+        }
+        return found, {name for file_names in asked.values() for name in file_names}
+
+    def _handover(self) -> Errand | None:
+        """That this queue speaks with a key of its own since it was handed over; None where it was not, or not to us."""
+        for full_name, said in handover.known(self.queue / "hosts").items():
+            if full_name == self.queue.full_name and said.public.fingerprint == self.queue.signer.public.fingerprint:
+                return Errand(f"{said.file_name}~{said.epoch}", reader.parse((self.queue / "hosts" / said.file_name).read_bytes()))
+        return None
+
+    def _builders(self) -> set[str]:
+        """The builders that jobs are on the way to."""
+        found = set()
+        for path in (self.queue / "assigned").glob("[!.]*.cit"):
             with contextlib.suppress(FileNotFoundError):
-                builder = brief(queue / copy.state / copy.name)[0] if copy.state in OUT else ""
-                if builder in carrier.ways.builders:
-                    wanted.setdefault(builder, []).extend(name for name in asked[target] if (name, builder) not in carried)
-    for builder, file_names in wanted.items():
-        place = carrier.ways.builders[builder]
-        documents = {name: found[0] for name in dict.fromkeys(file_names) for found in [control.read(queue / "control", [name])] if found}
-        if not documents or carrier.rests(place):
-            continue
-        try:
-            tickets = transport.at(place)("put-control", list(documents.values()))
-        except CitError as error:
-            carrier.failed(place, error)
-            continue
-        for (name, document), ticket in zip(documents.items(), tickets):
-            state = transport.state(ticket)
-            if state != "kept":
-                carried[name, builder] = state
-                word, why = ("refused", f": {ticket.table('ticket').get('why')}") if state == "refused" else ("carried", "")
-                carrier.moves.append((f"{document.id}-{document.name}", word, builder + why))
-    _keep(queue / "control", {(name, builder): state for (name, builder), state in carried.items() if name in _flat(asked)})
-
-
-def _flat(asked: dict[str, list[str]]) -> set[str]:
-    return {name for file_names in asked.values() for name in file_names}
+                found.add(brief(path)[0])
+        return found & self.ways.builders.keys()
 
 
 def _read(directory: Path) -> dict[tuple[str, str], str]:
     with contextlib.suppress(FileNotFoundError, CitError, ValueError):  # torn: carried once more, which is harmless
-        return {(name, builder): state for name, builder, state in body.rows((directory / ".carried").read_bytes())}
+        return {(mark, builder): state for mark, builder, state in body.rows((directory / ".carried").read_bytes())}
     return {}
-
-
-def _keep(directory: Path, carried: dict[tuple[str, str], str]) -> None:
-    if carried != _read(directory):
-        beside = directory / f".carried.{os.getpid()}"
-        beside.write_bytes(body.tsv((*key, state) for key, state in sorted(carried.items())))
-        os.rename(beside, directory / ".carried")

@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import Union
 
 from .carry import Ways
-from .cit_format import clock, home, names, put, trust
+from .cit_format import address, clock, home, names, put, trust
 from .cit_format.document import Document
 from .cit_format.errors import DENIED, LATER, NOT_FOUND, CitError
 
 
 def queue_of(job: Document, known: Ways) -> home.Queue:
-    """The queue that a job names; 66 where it is not known here, 75 where it is not active."""
+    """The queue that a job names; 66 where it is not known here, 77 where it is not of this machine, 75 where it is not active."""
     wanted = str(job.table("job").get("queue", ""))
     if wanted not in known.queues:
         raise CitError(NOT_FOUND, f"no way to queue {wanted}", "the queue has to know what runs in its name", job.label)
+    if address.is_remote(known.queues[wanted]):
+        raise CitError(
+            DENIED, f"queue {wanted} lies elsewhere, and itself gives jobs to builders", "send it the job as its author signed it", job.label
+        )
     queue = home.Queue(Path(known.queues[wanted]))
     if not queue.active:
         raise CitError(LATER, f"queue {queue.name} is not active", "another one may be: `cit queues`", job.label)

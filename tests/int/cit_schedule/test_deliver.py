@@ -98,13 +98,21 @@ def test_what_a_builder_refuses_is_set_aside_with_why(machine: Machine) -> None:
     assert machine.deliver().returncode == 0, "it is not tried again"
 
 
-@pytest.mark.parametrize("door", [None, "ssh://moon"])
+@pytest.mark.parametrize("door", [None, "telnet://moon"])
 def test_a_door_that_no_transport_reaches_keeps_the_job(machine: Machine, door: str | None) -> None:
     machine.only("sun", door=door)
     (identity,) = machine.push()
     machine.schedule()
     done = machine.deliver()
     assert done.returncode == 69 and "no transport to" in done.stderr and machine.states(identity) == ["assigned"]
+
+
+def test_a_door_that_is_none_keeps_the_job(machine: Machine) -> None:
+    machine.only("sun", door="ssh://cit@-oProxyCommand=touch${IFS}x")
+    (identity,) = machine.push()
+    machine.schedule()
+    done = machine.deliver()
+    assert done.returncode == 65 and "is no door" in done.stderr and machine.states(identity) == ["assigned"]
 
 
 def test_a_builder_that_is_gone_keeps_the_job(machine: Machine) -> None:
@@ -132,7 +140,7 @@ def test_an_end_is_dropped_only_when_the_queue_has_it(machine: Machine) -> None:
     queue = machine.queue.path
     queue.rename(machine.place / "away")
     done = machine.sh("cit-deliver -q --from finished")
-    assert done.returncode == 66 and len(spool.listing(machine.account / "finished")) == 1
+    assert (done.returncode, done.stderr) == (75, "") and len(spool.listing(machine.account / "finished")) == 1, "its queue may fetch it"
     (machine.place / "away").rename(queue)
     (machine.account / "finished" / ".doors").unlink()
     ended = (machine.account / "finished" / spool.listing(machine.account / "finished")[0]).read_bytes()
