@@ -2,22 +2,25 @@
 
 Reads: the job's document, its place, the queue's settings and wishes, the end of its log. Writes: plain text; --json one object.
 Exits: 0; 65 does not parse; 66 no such job (docs/messages.md).
-How: where a job lies says most of it. Why no builder takes it, the scheduler itself is asked: `cit-schedule --explain`.
+How: where a job lies says most of it. Why no builder takes it now, the scheduler itself is asked: `cit-schedule --explain`; how
+each builder was weighed when it was given away, its document tells, however long ago that was.
 Pages: docs/stages/report.md
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import typer
 
-from . import look, places, queues, screen, story
-from .cit_format import clock, control, home, messages, names, spool
-from .cit_format.errors import OK
+from . import look, places, queues, screen, story, weighed
+from .cit_format import clock, control, glance, home, messages, names, spool
+from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
 from .log import Cleaner
 from .look import Seen
@@ -25,6 +28,7 @@ from .show import script
 
 TAIL = 8  # lines of the log that are shown
 TAIL_BYTES = 8192
+_BEFORE = re.compile(r"[0-9]+ jobs are before it")
 
 
 class Answer(NamedTuple):
@@ -54,15 +58,37 @@ def pending(job: Seen, now: int) -> Answer:
         reasons = explained(queue, job.document.id)
         before = sum(1 for name in spool.listing(queue / "waiting") if name < str(copy.file))
         jobs = "" if reasons else f"; {before} before it" if before else "; it is the next"
+        told = [line for line in reasons if not _BEFORE.match(line)]
+        if told and all(": never: " in line for line in told):
+            jobs = ", and none that there is can ever take it"
         return Answer(f"it waits for a builder{jobs}", "what the scheduler says:" if reasons else "", tuple(reasons))
     if copy.place == "assigned":
-        return Answer(f"it is given to builder {builder}, and not handed over yet", next=(("cit-deliver", "hand over now"),))
+        return Answer(
+            f"it is given to builder {builder}, and not handed over yet{_resting(queue, builder) if queue else ''}",
+            next=(("cit-deliver", "hand over now"),),
+        )
     account = job.there.account
     if copy.place in ("inbox", "running") and account:
         inbox = [name for name in spool.listing(account / "inbox") if name < str(copy.file)]
         running = len(spool.listing(account / "running"))
         return Answer(f"it is in the inbox of {builder}, where {running} run or start and {len(inbox)} wait before it")
     return Answer(f"it was handed over to builder {builder}, which has not said yet that it runs")
+
+
+def _resting(queue: home.Queue, builder: str) -> str:
+    """Why what is meant for a builder cannot be handed over, as the carrier noted it."""
+    from .cit_format import body
+
+    doors = {
+        each.text("door")
+        for each in (glance.at(queue / "builders" / name) for name in spool.listing(queue / "builders"))
+        if each.text("name") == builder
+    }
+    with contextlib.suppress(FileNotFoundError, CitError, ValueError):
+        for place, _, until, why in body.rows((queue / "assigned" / ".doors").read_bytes()):
+            if place in doors:
+                return f": {screen.line(why)}; tried again at {screen.line(until)}"
+    return ""
 
 
 def held(job: Seen, copy: places.Copy, queue: home.Queue | None) -> Answer:
@@ -148,9 +174,10 @@ def main(
     messages.set_up("cit-why", quiet)
     there, now = places.here(queue), clock.now()
     for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now)]:
-        found = answer(job, now)
+        found, given = answer(job, now), weighed.weighed(job.document)
         if json:
             values = {"id": job.document.id, "name": job.document.name, "state": job.state, "why": found.sentence, "lines": found.lines}
+            values["weighed"] = tuple(f"attempt {each.attempt}: {line}" for each in given for line in each.lines)
             todo = [command for command, _ in found.next]
             sys.stdout.write(screen.as_json([screen.Column(key) for key in (*values, "next")], {**values, "next": todo}))
             continue
@@ -158,16 +185,17 @@ def main(
         sentence = screen.wrapped(f"{job.short}-{job.document.name} {state}: {messages.clean(found.sentence)}.")
         print(sentence.replace(f" {state}:", f" {screen.coloured(state)}:", 1))
         if not quiet:
-            print("".join(f"{line}\n" for line in page(found)), end="")
+            print("".join(f"{line}\n" for line in page(found, weighed.told(given))), end="")
     return OK
 
 
-def page(found: Answer) -> list[str]:
+def page(found: Answer, told: list[tuple[str, tuple[str, ...]]]) -> list[str]:
     """What stands below the sentence."""
     width = max((len(command) for command, _ in found.next), default=0)
     head = ["next:", *[""] * len(found.next)]
     return [
         *([found.heading] if found.heading else []),
         *(f"  | {messages.clean(line)}" for line in found.lines),
+        *(line for heading, lines in told for line in [messages.clean(heading), *(f"  | {messages.clean(each)}" for each in lines)]),
         *(f"{word:<6}{command:<{width}}   {purpose}" for word, (command, purpose) in zip(head, found.next)),
     ]
