@@ -192,6 +192,38 @@ def grant_(
     return write(grant.made(person, sshsig.parse_public_key(text.strip()), end, names, interfaces, sign.signer(signing)))
 
 
+@app.command("allow")
+def allow_(
+    words: Optional[list[str]] = typer.Argument(
+        None, metavar="[USER@HOST KEYFILE|-|KEY [@QUEUE]...]", help="Who, with which key, where; without @QUEUE at the build account"
+    ),
+    control: bool = typer.Option(False, "--control", help="They may also cancel, hold and see every job there"),
+    reads: bool = typer.Option(False, "--read", help="They may also see jobs that say watch = readers"),
+    until: Optional[str] = typer.Option(None, "--until", metavar="DATE|DURATION", help="Until when: 2026-12-31, 30d, or a UTC time"),
+    names: Optional[str] = typer.Option(None, "--names", metavar="GLOB,...", help="Only jobs of these names, at queues"),
+    door: bool = typer.Option(False, "--door", help="Put the line into ~/.ssh/authorized_keys instead of printing it"),
+    out: Optional[str] = typer.Option(
+        None, "--revoke", metavar="USER@HOST|KEYFILE|FINGERPRINT", help="Take out; without @QUEUE everywhere here"
+    ),
+    keep_old: bool = typer.Option(False, "--keep-old", help="With --revoke: what they signed before is believed as before"),
+    quiet: bool = QUIET,
+    verbose: int = VERBOSE,
+) -> int:
+    """Who may what here: list it, allow a key, revoke one."""
+    from . import allow
+
+    messages.set_up("cit-allow", quiet, verbose)
+    if out is not None:
+        allow.revoke(out, words or [], keep_old)
+    elif words:
+        namespaces = ("cit-job", *["cit-control"] * control, *["cit-read"] * reads)
+        line = allow.add(words, namespaces, until, names, door)
+        write(f"{line}\n".encode() if line else b"")
+    else:
+        return table(allow.HEADER, list(allow.rows()))
+    return OK
+
+
 for act in (writing.add, writing.sign, writing.fmt, writing.frame, writing.unframe):
     app.command(act.__name__)(act)
 

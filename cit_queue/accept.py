@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Union
 
 from . import wishes
-from .cit_format import clock, control, document, home, journal, names, put, refuse, ticket, trust
+from .cit_format import clock, control, document, home, journal, limited, names, put, refuse, ticket, trust
 from .cit_format.body import Time, Value
 from .cit_format.control import Wish
 from .cit_format.document import Document
@@ -47,6 +47,7 @@ class Judge:
         self.now = now
         self.event = document.section("event", "tsv", journal.event("queue", "accepted", queue.name + remark, now))
         self.begin, self.end = document.section("signature", "sshsig", b"", by=queue.identity, ns="cit-queue").split(b"\n", 1)
+        self.limits = limited.read(queue.path)
         _ = queue.signers, queue.signer, queue.full_name  # read here, once
 
     def verdict(self, arrival: Arrival) -> Verdict:
@@ -60,7 +61,8 @@ class Judge:
             if arrival.kind == "control":
                 return control.verified(arrival, queue.signers, self.now, queue.full_name)
             check_order(arrival.table("job"))
-            trust.accepted(arrival, queue.signers, queue.full_name, self.now)
+            speech = trust.accepted(arrival, queue.signers, queue.full_name, self.now)
+            limited.check(self.limits, speech.fingerprint, arrival)
         except CitError as error:
             error.where = error.where or arrival.label
             return error
