@@ -71,7 +71,7 @@ class Builder(NamedTuple):
     up: bool = True
     created: int = 0
     paused: str = ""  # by whom, when and why
-    unreached: str = ""  # when, and why
+    unreached: str = ""  # that it was not, when, and why
     heard: Heard = Heard()
     given: int = 0  # jobs,
     cpus_taken: int = 0

@@ -95,12 +95,13 @@ def believed(described: Document, queue: home.Queue, now: int) -> Builder:
 
 def present(queue: home.Queue, known: Iterable[Builder], now: int) -> list[Builder]:
     """Builders as they are now, as far as the queue knows it: paused, heard, asked, and what they were given."""
-    asked, taken = asked_before(queue), given(queue)
+    asked, taken, resting = asked_before(queue), given(queue), doors_that_rest(queue, now)
     found = []
     for each in known:
         mine = taken.get(each.name, Given())
         each = each._replace(paused=pause(queue, each.name), given=len(mine.jobs), cpus_taken=mine.cpus, mem_taken=mine.mem, mem_new=0, tmp_new=0)
-        found.append(as_heard(each, heartbeat.kept(queue, each.name, each.key, now), mine.jobs, asked.get(each.name), now))
+        each = as_heard(each, heartbeat.kept(queue, each.name, each.key, now), mine.jobs, asked.get(each.name), now)
+        found.append(each._replace(unreached=each.unreached or resting.get(each.door, "")))
     return builder.boxed(found)
 
 
@@ -115,7 +116,7 @@ def as_heard(each: Builder, beat: heartbeat.Heartbeat | None, jobs: frozenset[st
     if each.host == spool.host() and each.kind == "cit":
         heard = heard._replace(load=os.getloadavg()[0])
     failed = asked is not None and asked.failures > 0 and heard.time < asked.time
-    return each._replace(heard=heard, unreached=f"{clock.iso(asked.time)}: {asked.why}" if failed and asked else "")
+    return each._replace(heard=heard, unreached=f"not reached at {clock.iso(asked.time)}: {asked.why}" if failed and asked else "")
 
 
 def pause(queue: home.Queue, name: str) -> str:
@@ -136,6 +137,14 @@ def asked_before(queue: home.Queue) -> dict[str, Asked]:
     with contextlib.suppress(FileNotFoundError, CitError, ValueError):
         rows = body.rows((queue / "builders" / ".asked").read_bytes())
         return {name: Asked(clock.parse(time), int(failures), why) for name, time, failures, why in rows}
+    return {}
+
+
+def doors_that_rest(queue: home.Queue, now: int) -> dict[str, str]:
+    """Why nothing is handed over at a door at present, by door, as cit-deliver noted it (`assigned/.doors`: place, failures, until when, why)."""
+    with contextlib.suppress(FileNotFoundError, CitError, ValueError):
+        rows = body.rows((queue / "assigned" / ".doors").read_bytes())
+        return {place: f"not reached, tried again at {until}: {why}" for place, _, until, why in rows if now < clock.parse(until)}
     return {}
 
 

@@ -75,7 +75,7 @@ def state(each: Builder, now: int) -> tuple[str, str]:
     """A word for how a builder is, and why it takes no job (or is not known to); empty where it takes some."""
     word, why = builder.shut(each, now)
     if word == "up" and each.unreached:
-        return "unreached", f"not reached at {each.unreached}"
+        return "unreached", each.unreached
     if word == "up" and not why and each.given and address.is_remote(each.door) and now - each.heard.time > builder.FRESH:
         return "stale", f"has jobs and says nothing since {clock.iso(each.heard.time)}" if each.heard.time else "has jobs and has said nothing yet"
     return word, why

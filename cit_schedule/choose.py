@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from .cit_format import attempts, clock
 from .cit_format.builder import KINDS, Builder, boxed, count, number, shut, words
-from .cit_format.builder import builder as builder
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
 
@@ -170,7 +169,7 @@ def choose(job: Wants, builders: Iterable[Builder], now: int, had: str = "") -> 
             continue
         why = not_now(job, candidate, now)
         if not why and candidate.unreached and not only:
-            why = f"not reached at {candidate.unreached}"
+            why = candidate.unreached
         lines.append((candidate, why))
         if not why:
             busy, others = candidate.jobs / max(1, candidate.slots), candidate.name != had

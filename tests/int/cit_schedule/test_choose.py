@@ -148,9 +148,9 @@ CHOSEN = {
     "of equal lines the one that built it last": ([SUN._replace(given=3, ahead=9), MOON._replace(given=3, ahead=9)], "moon", "moon"),
     "who built it last cannot": ([SUN, MOON._replace(given=2)], "moon", "sun"),
     "who built it last is gone": ([SUN, MOON], "mars", "sun"),
-    "not reached": ([SUN._replace(unreached="then: no answer"), MOON._replace(given=2, ahead=1)], "", "moon"),
-    "not reached, the others busy": ([SUN._replace(unreached="then: no answer"), MOON._replace(given=2)], "", None),
-    "not reached, and nobody else ever": ([SUN._replace(unreached="then: no answer"), MOON._replace(cpus=0)], "", "sun"),
+    "not reached": ([SUN._replace(unreached="not reached then"), MOON._replace(given=2, ahead=1)], "", "moon"),
+    "not reached, the others busy": ([SUN._replace(unreached="not reached then"), MOON._replace(given=2)], "", None),
+    "not reached, and nobody else ever": ([SUN._replace(unreached="not reached then"), MOON._replace(cpus=0)], "", "sun"),
 }
 
 
@@ -165,7 +165,7 @@ def test_choose(case: str) -> None:
 
 def test_what_is_weighed_says_why() -> None:
     star = SUN._replace(name="star", host="star", tags=())
-    dead = SUN._replace(name="dead", host="dead", unreached="2026-11-23T20:29:00Z: no answer")
+    dead = SUN._replace(name="dead", host="dead", unreached="not reached at 2026-11-23T20:29:00Z: no answer")
     job = Wants(tags=("gcc",))
     _, weighed = choose.choose(job, boxed([SUN._replace(given=1), MOON, star, MOON._replace(name="mars", up=False), dead]), NOW, "sun")
     assert weighed == [
@@ -183,7 +183,7 @@ DEPENDS = {
     "nobody": ([SUN._replace(up=False)], False),
     "one": ([SUN, MOON._replace(given=2), MOON._replace(tags=())], False),
     "two": ([SUN, MOON], True),
-    "two, of which one was not reached": ([SUN, MOON._replace(unreached="then: no answer")], True),
+    "two, of which one was not reached": ([SUN, MOON._replace(unreached="not reached then")], True),
     "one with a load limit": ([SUN._replace(load_limit=4)], True),
     "one above its load limit, which may have sunk": ([heard(SUN._replace(load_limit=4), load=5)], True),
     "a load limit of one that is full": ([SUN._replace(load_limit=4, given=2)], False),
