@@ -137,15 +137,18 @@ class Cluster:
     def queue_path(self, state: str = "") -> Path:
         return self.host.path(f".cit/queues/main/{state}")
 
+    def days(self) -> list[Path]:
+        return sorted(self.queue_path("done").glob("[0-9]*"))
+
     def lying(self, state: str) -> list[Document]:
         """The documents in a state of the queue (`done`: of all days), in order."""
-        folders = sorted(self.queue_path("done").iterdir()) if state == "done" else [self.queue_path(state)]
+        folders = self.days() if state == "done" else [self.queue_path(state)]
         return [reader.parse((folder / name).read_bytes()) for folder in folders for name in spool.listing(folder)]
 
     def counts(self) -> dict[str, int]:
         """How many documents lie in each state of the queue; those with none are left out."""
         found = {state: len(spool.listing(self.queue_path(state))) for state in STATES}
-        found["done"] = sum(len(spool.listing(day)) for day in self.queue_path("done").iterdir())
+        found["done"] = sum(len(spool.listing(day)) for day in self.days())
         return {state: count for state, count in found.items() if count}
 
     def ends(self) -> dict[str, list[str]]:
@@ -158,7 +161,7 @@ class Cluster:
 
     def wait_done(self, count: int, seconds: float = 30) -> None:
         """Waits until so many documents lie in done, and nothing anywhere else in the queue."""
-        within(seconds, f"{count} documents in done: {self.story()}", lambda: self.counts() == {"done": count})
+        within(seconds, lambda: f"{count} documents in done\n{self.story()}", lambda: self.counts() == {"done": count})
 
     def tick(self, *accounts: Account) -> None:
         """What cron does each minute, on these accounts (all of them, without any), at the same time."""
@@ -167,6 +170,14 @@ class Cluster:
             list(pool.map(lambda each: each.sh("cit-tick", status=None), everybody))
 
     def story(self) -> str:
-        """What to look at when a test fails."""
-        said = [f"queue: {self.counts()}", self.host.text("cat .cit/queues/main/log/on-arrival .cit/queues/main/*/.doors 2>/dev/null", status=None)]
+        """What to look at when a test fails: where documents lie, and what passes that nobody waits for had to say."""
+        found = "find {0} -name '*.cit' -path '*/[!bs]*/*' ! -path '*/done/*'; tail -n 5 {0}/log/on-arrival {0}/*/.doors"
+        look = f"({found}) 2>/dev/null"
+        said = [f"queue: {self.counts()}", self.host.text(look.format(".cit/queues/main"), status=None)]
+        for name, each in self.builders.items():
+            states = " ".join(f".cit/{state}" for state in ("inbox", "running", "finished", "refused"))
+            said += [
+                f"builder {name}:",
+                each.text(f"{look.format('.cit')}; ls -A {states}", status=None) if getattr(each.machine, "pid", 1) else "is off",
+            ]
         return "\n".join(said)

@@ -22,13 +22,13 @@ class Failed(AssertionError):
     """A command ended otherwise than it should have; the text has all that it said."""
 
 
-def within(seconds: float, what: str, true: Callable[[], object]) -> None:
-    """Returns as soon as `true()` is; Failed with `what` after so many seconds."""
+def within(seconds: float, what: Union[str, Callable[[], str]], true: Callable[[], object]) -> None:
+    """Returns as soon as `true()` is; Failed with `what` (or what it says then) after so many seconds."""
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
-            raise Failed(f"not within {seconds:g} s: {what}")
-        time.sleep(0.005)
+            raise Failed(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
+        time.sleep(0.01)
 
 
 class Machine:

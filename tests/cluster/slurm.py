@@ -1,0 +1,135 @@
+"""A real Slurm of one node in a directory and on ports of its own: munged, slurmctld and slurmd, which end with us whatever happens.
+
+What slurmd runs lives in a pid namespace of its own, so that no job outlives it. Nothing of it is a service of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from tests.cluster.loopback import free_port
+
+DAEMONS = ("munged", "slurmctld", "slurmd")
+PATIENCE = 20.0  # seconds until a daemon must answer
+NODE = "node1"
+SETTINGS = """
+ClusterName=lab
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/run/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+SlurmctldPort={control}
+SlurmdPort={node}
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+SchedulerType=sched/builtin
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,default_queue_depth=2000,partition_job_depth=2000
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+JobAcctGatherType=jobacct_gather/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/jobcomp.log
+AccountingStorageType=accounting_storage/none
+EnforcePartLimits={enforce}
+DefMemPerCPU=16
+MaxArraySize=100
+MessageTimeout=2
+MinJobAge=300
+KillWait=5
+SlurmdParameters=config_overrides
+NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=2000 TmpDisk=100 Feature=fast,gcc State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+"""
+
+
+def obstacle() -> str:
+    """Why no Slurm can run here, or ""."""
+    if os.geteuid() != 0:
+        return "slurmd starts the jobs of others, which takes root"
+    missing = [program for program in (*DAEMONS, "sbatch", "setpriv", "unshare") if not shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")]
+    return f"no {missing[0]}: bin/cit-setup --tests installs it" if missing else ""
+
+
+class Slurm:
+    """A running Slurm; `configuration` is what SLURM_CONF has to say for its programs."""
+
+    def __init__(self, folder: Path, cpus: int = 4) -> None:
+        self.folder = folder
+        self.configuration = folder / "slurm.conf"
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+        folder.chmod(0o755)  # munged looks at the way to its socket
+        for name, mode in (("run", 0o755), ("munge", 0o700), ("state", 0o700), ("spool", 0o755)):
+            (folder / name).mkdir()
+            (folder / name).chmod(mode)
+        (folder / "munge/key").write_bytes(os.urandom(128))
+        (folder / "munge/key").chmod(0o400)
+        self.known = {"folder": folder, "host": os.uname().nodename, "name": NODE, "control": free_port(), "node": free_port(), "cpus": cpus}
+        self.configuration.write_text(SETTINGS.format(**self.known, enforce="NO"))
+        try:
+            for name in DAEMONS:
+                self.start(name)
+            self.until(lambda: "idle" in self.said("sinfo", "--noheader", "--format=%T"), "an idle node")
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self, name: str) -> None:
+        """Start a daemon, and wait until it answers."""
+        munge = self.folder / "munge"
+        own = ["-F", "--key-file", munge / "key", "--seed-file", munge / "seed", "--log-file", munge / "log", "--num-threads", "2"]
+        words = {
+            "munged": ["munged", "--force", *own, "--socket", self.folder / "run/munge.socket", "--pid-file", self.folder / "run/pid"],
+            "slurmctld": ["slurmctld", "-D", "-f", self.configuration],
+            "slurmd": ["unshare", "-mpf", "--kill-child", "--mount-proc", "slurmd", "-D", "-N", NODE, "-f", self.configuration],
+        }
+        with open(self.folder / f"{name}.out", "ab") as out:
+            command = ["setpriv", "--pdeathsig", "KILL", *map(str, words[name])]
+            environment = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+            self.daemons[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
+        if name == "munged":
+            self.until((self.folder / "run/munge.socket").exists, "munged")
+        if name == "slurmctld":
+            self.until(lambda: subprocess.run(["scontrol", "ping"], env=self.variables, capture_output=True).returncode == 0, "slurmctld")
+
+    def stop(self, name: str) -> None:
+        """kill -9, and gone."""
+        daemon = self.daemons.pop(name)
+        daemon.send_signal(signal.SIGKILL)
+        daemon.wait()
+
+    def close(self) -> None:
+        """No process of it is left."""
+        for name in reversed(list(self.daemons)):
+            self.stop(name)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {**os.environ, "SLURM_CONF": str(self.configuration)}
+
+    def said(self, *words: str, text: str = "") -> str:
+        """What one of Slurm's programs prints."""
+        return subprocess.run(words, env=self.variables, input=text, capture_output=True, text=True, timeout=60).stdout
+
+    def until(self, true: object, what: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not true():  # type: ignore[operator]
+            assert time.monotonic() < end, f"{what} did not come\n" + "".join(
+                file.read_text(errors="replace")[-1500:] for file in sorted(self.folder.glob("*.out"))
+            )
+            time.sleep(0.02)
