@@ -60,7 +60,7 @@ def of_queue(queue: home.Queue, now: int) -> tuple[list[Builder], int]:
 
 
 def newest(queue: home.Queue, paths: Iterable[Path], now: int) -> tuple[list[Document], list[tuple[str, CitError]]]:
-    """The builder documents in these files that the queue believes, of each name the newest; and what does not count, by file name."""
+    """The builder documents in these files that the queue believes, of each name the newest, by name; and what does not count, by file name."""
     found: dict[str, Document] = {}
     faults = []
     for path in paths:
@@ -76,7 +76,7 @@ def newest(queue: home.Queue, paths: Iterable[Path], now: int) -> tuple[list[Doc
                     faults.append((path.name, error))
         except FileNotFoundError:
             continue  # replaced by a newer one
-    return list(found.values()), faults
+    return [found[name] for name in sorted(found)], faults
 
 
 def believed(described: Document, queue: home.Queue, now: int) -> Builder:

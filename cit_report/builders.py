@@ -132,7 +132,7 @@ def rows(place: Path, now: int) -> tuple[list[Row], int]:
     present = known.present(queue, [builder.builder(described) for described in documents], now)
     files = {described.id: str(path) for name, path in paths.items() for described in documents if name.startswith(described.id)}
     found: list[Row] = []
-    for each in sorted(present, key=lambda each: each.name):
+    for each in present:
         described = by_name[each.name]
         found.append({**row(each, described, now), "queue": queue.name, "path": files.get(described.id)})
     status = OK
