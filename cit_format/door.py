@@ -11,7 +11,7 @@ import hashlib
 import os
 from typing import NamedTuple
 
-from . import clock, heartbeat, home, names, put, reader, refuse, ticket, trust
+from . import clock, heartbeat, home, names, put, reader, refuse, secret, ticket, trust
 from .document import Document
 from .errors import DATA, DENIED, LATER, CitError
 from .shelf import FORK, NEW, shelve
@@ -30,6 +30,7 @@ def put_inbox(account: home.Account, arrivals: list[Document]) -> list[Document]
     for number, job in enumerate(arrivals):
         try:
             trust.assigned(job, account.signers, account.signer.public.fingerprint, now)
+            secret.opened_here(job, account.path)
             items.append(inbox_item(account, job))
         except CitError as error:
             errors[number] = error

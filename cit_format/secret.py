@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from . import document, seal, trust
 from .document import Document, Section
-from .errors import DATA, DENIED, CitError
+from .errors import CONFIG, DATA, DENIED, CitError
 from .seal import Key, Recipient
 
 SCRIPT = "script"  # the name of a sealed script; no secret may have it
@@ -131,8 +131,11 @@ def _content(job: Document, name: str, plain: bytes) -> bytes:
 
 
 def account_key(directory: Path) -> Key:
-    """The key that a build account or a queue opens with: `seal` in its directory."""
-    return seal.key(directory / "seal")
+    """The key that a build account or a queue opens with: `seal` in its directory; 78 where it has none."""
+    try:
+        return seal.key(directory / "seal")
+    except CitError as error:
+        raise CitError(CONFIG, error.what, error.hint, error.where) from None
 
 
 def opened_here(job: Document, directory: Path) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Optional, Union
 
-from .cit_format import body, clock, fetch, frame, heartbeat, home, names, reader, spool
+from .cit_format import body, clock, fetch, frame, heartbeat, home, masks, names, reader, spool
 from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
 from .cit_format.version import VERSION
 
@@ -151,7 +151,12 @@ def log(account: home.Account, copy_name: str, offset: str, sees: Sees = None) -
     paths = list(copies(account, copy_name)) if known and not known.key else []
     if not paths or not any(is_seen(path, sees) for path in paths):
         raise CitError(NOT_FOUND, f"no job {copy_name[:100]} here", "it is called as in `ls`, from the ID to the name: ID.a1-NAME")
-    return tail(account / "work" / f"{copy_name}.log", offset)
+    path = account / "work" / f"{copy_name}.log"
+    sought = masks.known(str(path))
+    if not sought or not OFFSET.fullmatch(offset):
+        return tail(path, offset)
+    start = max(0, int(offset) - masks.reach(sought))  # so that nobody gets the rest of a secret by asking from its middle on
+    return masks.covered(tail(path, str(start)), sought, int(offset) - start)
 
 
 def file(account: home.Account, words: list[str], sees: Sees = None) -> Iterator[bytes]:

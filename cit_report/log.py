@@ -1,4 +1,4 @@
-"""cit log: what a job printed; -f follows it and ends when the job does.
+"""cit log: what a job printed, its secrets as ***; -f follows it and ends when the job does.
 
 Reads: work/COPY-NAME.log of this account. Writes: the log, uncut byte for byte in a pipe; on a terminal without what terminals obey.
 Exits: 0; 66 no such job, or its log is elsewhere (docs/messages.md).
@@ -19,7 +19,7 @@ from typing import Optional
 import typer
 
 from . import look, places, story
-from .cit_format import clock, messages
+from .cit_format import clock, masks, messages
 from .cit_format.errors import OK, CitError
 from .look import Seen
 from .places import Home
@@ -52,14 +52,16 @@ class Cleaner:
 
 
 class Writer:
-    """Writes pieces of a log to stdout, cleaned where it is a terminal."""
+    """Writes pieces of a log to stdout, without the secrets of its job, cleaned where it is a terminal. Made before the log is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path) -> None:
+        self.mask = masks.Mask(masks.known(str(log)))
         self.cleaner = Cleaner() if sys.stdout.isatty() else None
 
     def write(self, piece: bytes, last: bool = False) -> None:
         out = sys.stdout.buffer
-        out.write(self.cleaner(piece, last).encode() if self.cleaner else piece)
+        shown = self.mask(piece, last)
+        out.write(self.cleaner(shown, last).encode() if self.cleaner else shown)
         out.flush()
 
 
@@ -83,13 +85,14 @@ def says_the_end(status: Path) -> bool:
         return False
 
 
-def followed(job: Seen, there: Home, writer: Writer) -> None:
+def followed(job: Seen, there: Home) -> None:
     """Write the log as it grows, from before its first line, until the job has ended."""
     with Watch(sys.stdout.fileno()) as watch:
         watch.add([*([there.account / "work", there.account / "log"] if there.account else []), *(queue / "log" for queue in there.queues)])
         log = _begun(job, there, watch)
         record = Path(f"{str(log)[:-4]}.run")
         watch.add([record])
+        writer = Writer(log)
         fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
         over = False
         while not over:
@@ -133,12 +136,13 @@ def main(
     if path:
         print(look.log_of(wanted))
         return OK
-    writer = Writer()
     if follow and not has_ended(wanted):
-        followed(wanted, there, writer)
+        followed(wanted, there)
         return OK
+    log = look.log_of(wanted)
+    writer = Writer(log)
     try:
-        fd = os.open(look.log_of(wanted), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise CitError(66, "its log is gone", "cit clean, or a later build in its place, removed it", wanted.document.label) from None
     copied(fd, writer)

@@ -67,6 +67,8 @@ def script(job: Seen) -> str | None:
     section = job.document.find("script") or job.document.find("call")
     if section is None:
         return None
+    if section.attributes.get("enc") == "age":
+        return f"a sealed script, for {section.attributes.get('to', 'nobody')}"
     lines = section.body().decode("utf-8", "replace").rstrip("\n").split("\n")
     return "\n".join(lines[1:] if lines[0].startswith("#!") and len(lines) > 1 else lines)
 

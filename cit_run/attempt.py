@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import checkout, environment, keep, record, run_as, workspace
-from .cit_format import body, clock, control, home, names, trust
+from . import checkout, environment, keep, record, run_as, secrets, workspace
+from .cit_format import body, clock, control, home, names, secret, trust
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
 from .shim import Ending, Order
@@ -119,7 +119,8 @@ def program(script: bytes, path: str) -> list[str]:
 
 def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[list[str]], account: Path, bound: bool = False) -> Order:
     """What a shim is told of a job."""
-    own = environment.of_job(base, attempt.job, attempt.number, attempt.task, place.workspace)
+    own = environment.of_job(base, attempt.job, attempt.number, attempt.task, place.workspace, place.private)
+    script, path = script_of(attempt.job, place)
     return Order(
         record=place.record,
         workspace=place.workspace,
@@ -127,10 +128,12 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
         directory=directory_of(attempt, place),
         remove=list(place.remove),
         before=before,
-        program=program(signed_script(attempt.job), f"{place.record}/script"),
+        program=program(script, path),
         after=[step("keep", str(account), os.path.basename(place.link), place.workspace)],
         always=attempt.job.find("keep") is not None,
         environment=own,
+        conceal=step("conceal", place.log, place.private) if place.private else [],
+        private=[place.private, secrets.place_of(account, os.path.basename(place.link))] if place.private else [],
         limit=attempt.duration("time") / clock.SECOND,
         deadline=attempt.integer("deadline") / clock.SECOND,
         stall=attempt.duration("stall") / clock.SECOND,
@@ -145,6 +148,15 @@ def order_as(given: Order, account: home.Account, job: Document) -> Order:
         return given
     program = str(account.settings.get("run-as-program") or os.path.join(environment.own_programs(), "cit-run"))
     return given._replace(program=step("run_as", given.record, other, program), directory=given.workspace, always=False)
+
+
+def script_of(job: Document, place: Place) -> tuple[bytes, str]:
+    """What is run, and the file in which it lies: in the record, or among the secrets where it is sealed."""
+    path = f"{place.private}/{secret.SCRIPT}"
+    if not place.private or not os.path.exists(path):
+        return signed_script(job), f"{place.record}/{secret.SCRIPT}"
+    with open(path, "rb") as stream:
+        return stream.read(), path
 
 
 def directory_of(attempt: Attempt, place: Place) -> str:
@@ -166,17 +178,30 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
     """Workspace and record of an attempt, under the name `own`, and the steps that come before its program."""
     if run_as.account_of(account.settings, attempt.job):
         return workspace.laid_out(f"{account.path}/work", own, attempt.job.name, {"job": run_as.submitted(attempt.job)}, slots, False), []
-    files = {"script": signed_script(attempt.job)}
-    globs = attempt.job.find("keep")
+    job, is_secret = attempt.job, secrets.has_any(attempt.job)
+    files = {} if is_sealed(job) else {secret.SCRIPT: signed_script(job)}
+    globs = job.find("keep")
     if globs is not None:
         files["keep"] = globs.body()
     before = []
-    if checkout.needed(attempt.job):
-        files[checkout.INPUT] = attempt.job.raw
+    if checkout.needed(job):
         before.append("checkout")
+    if before or is_secret:
+        files[checkout.INPUT] = job.raw
     incremental = attempt.said.get("workspace") == "incremental"
-    place = workspace.laid_out(f"{account.path}/work", own, attempt.job.name, files, slots, incremental)
-    return place, [step(module, place.record, place.workspace) for module in before]
+    place = workspace.laid_out(f"{account.path}/work", own, job.name, files, slots, incremental)
+    steps = [step(module, place.record, place.workspace) for module in before]
+    try:
+        return place._replace(private=secrets.handed_over(job, account.path, own) if is_secret else ""), steps
+    except CitError as error:  # what opened when it was taken: it ends before it begins, and says why
+        workspace.written(f"{place.record}/why", body.row(error.what))
+        return place, [["/bin/false"]]
+
+
+def is_sealed(job: Document) -> bool:
+    """Whether its script is sealed."""
+    script = job.find(secret.SCRIPT)
+    return script is not None and script.attributes.get("enc") == "age"
 
 
 def ended(attempt: Attempt, place: Place, ending: Ending, account: home.Account, base: Mapping[str, str]) -> Document:

@@ -48,11 +48,13 @@ def asked_for(job: Document) -> dict[str, str]:
     return found
 
 
-def of_job(base: Mapping[str, str], job: Document, attempt: int, task: int | None, workspace: str) -> dict[str, str]:
-    """All variables of one attempt."""
+def of_job(base: Mapping[str, str], job: Document, attempt: int, task: int | None, workspace: str, private: str = "") -> dict[str, str]:
+    """All variables of one attempt; `private` is the directory of its secrets, if it has any."""
     own = {"CIT_JOB_ID": job.id, "CIT_JOB_NAME": job.name, "CIT_ATTEMPT": str(attempt), "CIT_WORKSPACE": workspace}
     if task is not None:
         own["CIT_TASK"] = str(task)
+    if private:
+        own["CIT_SECRETS"] = private
     return {**base, **asked_for(job), **own}
 
 

@@ -15,9 +15,9 @@ import sys
 import threading
 from pathlib import Path
 
-from . import attempt, environment, finishing, record, recovery, run_as, slots, workspace
+from . import attempt, environment, finishing, record, recovery, run_as, secrets, slots, workspace
 from .attempt import Attempt
-from .cit_format import clock, frame, home, messages, names, reader, trust
+from .cit_format import clock, frame, home, masks, messages, names, reader, trust
 from .cit_format.document import Document
 from .cit_format.errors import DENIED, IO, NO, OK, CitError, worst
 from .cit_format.reader import Faulty
@@ -42,6 +42,7 @@ def believed(job: Document, account: home.Account, now: int) -> Attempt:
     given = trust.assignment(job)
     name = names.FileName(job.id, job.name, "", given.task if given else None, given.attempt if given else None)
     found = attempt.attempt_of(str(name), job, now)
+    secrets.check(account, job)
     attempt.checked(found)
     return found
 
@@ -85,15 +86,16 @@ class Interrupt:
 
 
 class Show:
-    """Shows a growing log: on a terminal without what terminals obey, else (`raw`) byte for byte."""
+    """Shows a growing log without the job's secrets: on a terminal without what terminals obey, else (`raw`) byte for byte."""
 
-    def __init__(self, log: str, raw: bool = False) -> None:
-        self.log = log
+    def __init__(self, place: Place, raw: bool = False) -> None:
+        self.log = place.log
         self.raw = raw
+        self.mask = masks.Mask(masks.values(masks.contents(place.private).values()) if place.private else [])
         self.fd = -1
         self.decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
-    def more(self) -> None:
+    def more(self, last: bool = False) -> None:
         """What has come since the last look."""
         if self.fd < 0:
             try:
@@ -101,11 +103,16 @@ class Show:
             except FileNotFoundError:
                 return
         while piece := os.read(self.fd, 65536):
-            if self.raw:
-                sys.stdout.buffer.write(piece)
-            else:
-                sys.stdout.write(messages.clean(self.decoder.decode(piece)))
+            self.show(self.mask(piece))
+        if last:
+            self.show(self.mask(b"", last=True))
         sys.stdout.flush()
+
+    def show(self, piece: bytes) -> None:
+        if self.raw:
+            sys.stdout.buffer.write(piece)
+        else:
+            sys.stdout.write(messages.clean(self.decoder.decode(piece)))
 
 
 def attended(shim: Shim, mine: Attempt, place: Place, interrupt: Interrupt, show: Show | None) -> Ending:
@@ -123,7 +130,7 @@ def attended(shim: Shim, mine: Attempt, place: Place, interrupt: Interrupt, show
             show.more()
     ending = shim.ended()
     if show:
-        show.more()
+        show.more(last=True)
     if ending is None or ending.why == "lost":
         stands = recovery.standing(place.record)
         ending = stands if isinstance(stands, Ending) else recovery.lost(mine, place)
@@ -177,6 +184,7 @@ def represented(account: home.Account) -> int:
     if starts >= (allowed if isinstance(allowed, int) else 1):
         raise CitError(DENIED, f"started {starts} times already", "its author says how often: cit push --attempts", job.label)
     mine = attempt.attempt_of(str(names.FileName(job.id, job.name)), job, now)
+    secrets.check(account, job)
     attempt.checked(mine)
     interrupt, shim = Interrupt(), Shim()
     threading.Thread(target=cancelled_at_end, daemon=True).start()
@@ -184,7 +192,7 @@ def represented(account: home.Account) -> int:
     place, before = attempt.laid_out(mine, account, 1, unused(account / "work", mine.own))
     account.note([(mine.own, "started", f"{workspace.short(place)}, for {os.environ.get('SUDO_USER', 'another account')}")], "run")
     shim.give(attempt.order(mine, place, base, before, account.path, bound=True))
-    ending = attended(shim, mine, place, interrupt, Show(place.log, raw=True))
+    ending = attended(shim, mine, place, interrupt, Show(place, raw=True))
     shim.dismiss()
     end = End(mine, place, ending)
     workspace.written(f"{place.record}/job.cit", finishing.document_of(end, account, base).raw)
@@ -198,7 +206,7 @@ def ran(mine: Attempt, account: home.Account, base: dict[str, str], shim: Shim, 
     place, before = attempt.laid_out(mine, account, 1, own)
     account.note([(mine.own, "started", f"{workspace.short(place)}, by hand")], "run")
     shim.give(attempt.order(mine, place, base, before, account.path, bound=True))
-    ending = attended(shim, mine, place, interrupt, Show(place.log) if is_shown else None)
+    ending = attended(shim, mine, place, interrupt, Show(place) if is_shown else None)
     end = End(mine, place, ending)
     document = finishing.document_of(end, account, base)
     workspace.written(f"{place.record}/job.cit", document.raw)

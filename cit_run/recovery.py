@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from . import attempt, leftovers, workspace
+from . import attempt, leftovers, secrets, workspace
 from .attempt import Attempt
 from .cit_format import clock, home, messages, reader, spool
 from .cit_format.document import Document
@@ -56,6 +56,10 @@ def recover(account: home.Account) -> Found:
             found.waiting.append(mine)
         else:
             found.ends.append(End(mine, place, ending if isinstance(ending, Ending) else lost(mine, place)))
+    for own in secrets.left(account):
+        link, stands = secrets.place_of(account.path, own), standing(f"{account.path}/work/{own}.run")
+        if stands != "running" and not (stands is None and secrets.is_young(link)):
+            secrets.clear(account.path, own)
     if found.moved:
         spool.sync_directory(account / "finished")
         spool.sync_directory(running)
@@ -90,6 +94,7 @@ def lost(mine: Attempt, place: Place) -> Ending:
     marks = {"CIT_JOB_ID": mine.job.id, "CIT_ATTEMPT": str(mine.number), "CIT_WORKSPACE": place.workspace}
     if not leftovers.ended(status, marks):
         messages.tell("warning", "processes of a lost job cannot be killed", mine.job.label, f"look for CIT_JOB_ID={mine.job.id} in /proc/*/environ")
+    secrets.clear(os.path.dirname(os.path.dirname(place.record)), os.path.basename(place.link))
     now = clock.now()
     return Ending(0, 0, "lost", status.begun, now, {})
 

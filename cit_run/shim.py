@@ -36,6 +36,8 @@ class Order(NamedTuple):
     deadline: float = 0.0  # seconds since 1970, 0: none
     stall: float = 0.0  # seconds of a silent log, 0: any
     bound: bool = False  # the job ends with cit-run
+    conceal: list[str] = []  # the step that hides its secrets in the log, where it has some
+    private: list[str] = []  # paths that are removed after that
 
 
 class Ending(NamedTuple):

@@ -125,6 +125,11 @@ def run(job: Job, status: int) -> tuple[str, bool]:
     wall = int((time.monotonic() - started) * 1000)
     clean = processes.buried()
     ended = line("ended", exit=exit_status, signal=number, why=watch.why, wall_ms=wall, **dict(figures))
+    if job.conceal:
+        watch.bounded = False
+        watch.step(job.conceal, job.record)
+    for path in job.private:
+        removed(path)
     if job.after and (job.always or size_of(job.log) > LARGE):
         watch.bounded = False
         for step in job.after:

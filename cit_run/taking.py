@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import attempt, run_as
+from . import attempt, run_as, secrets
 from .attempt import Attempt
 from .cit_format import clock, control, home, messages, names, reader, refuse, spool, trust
 from .cit_format.document import Document
-from .cit_format.errors import DATA, OK, CitError, worst
+from .cit_format.errors import CONFIG, DATA, OK, CitError, worst
 from .cit_format.reader import Faulty
 
-NEEDED = frozenset(["assignment", "bundle", "change", "env", "files", "job", "keep", "script", "signature", "source"])  # known in version 1
+NEEDED = frozenset(["assignment", "bundle", "change", "env", "files", "job", "keep", "script", "secret", "signature", "source"])  # known in version 1
 
 
 class Taken(NamedTuple):
@@ -45,6 +45,7 @@ def believed(account: home.Account, name: str, job: Document, now: int) -> Attem
     """The attempt that a document is, once it is seen to be ours and in order; else 65 or 77."""
     trust.assigned(job, account.signers, account.signer.public.fingerprint, now)
     found = attempt.attempt_of(name, job, now)
+    secrets.check(account, job)
     attempt.checked(found)
     run_as.account_of(account.settings, job)
     return found
@@ -89,7 +90,7 @@ def take(account: home.Account, found: list[str], meanwhile: Callable[[], None])
                     standing = control.look(account / "control", item, mine.task, mine.number, account.signers, now)
             except CitError as error:
                 status = worst(status, messages.complain(error, name))
-                if isinstance(item, Document) and is_beyond(item):
+                if isinstance(item, Document) and (is_beyond(item) or error.status == CONFIG):  # the job is not to blame
                     claim.back(name)
                     back.append(name)
                 else:

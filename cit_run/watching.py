@@ -38,6 +38,8 @@ class Job:
     deadline: float
     stall: float
     bound: bool
+    conceal: list[str]
+    private: list[str]
 
     def __init__(self, order: dict[str, object]) -> None:
         self.__dict__.update(order)

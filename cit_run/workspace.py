@@ -25,13 +25,15 @@ YOUNG = 60 * clock.SECOND  # in which a record that no shim has begun counts as 
 
 
 class Place(NamedTuple):
-    """The paths of one attempt on its builder, and old directories that its shim removes first. Texts: paths are made often here."""
+    """The paths of one attempt on its builder, old directories that its shim removes first, and the directory of its secrets (empty: it has
+    none). Texts: paths are made often here."""
 
     workspace: str
     link: str
     log: str
     record: str
     remove: tuple[str, ...] = ()
+    private: str = ""
 
 
 class Slot(NamedTuple):

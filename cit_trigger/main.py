@@ -1,6 +1,6 @@
 """cit-trigger: a wish becomes a signed job.
 
-Reads: a command, a script, one job a line (--each), a git tree (--source), a repository (--repo), unsigned jobs (--sign).
+Reads: a command, a script, one job a line (--each), a git tree (--source), a repository (--repo), unsigned jobs (--sign), secrets (--secret).
 Writes: job documents to stdout, each as soon as it is made; what was sent of a git tree, and what not, to stderr.
 Exits: 0; 2 usage; 65 does not fit a job; 66 no such queue, file, tree or ref; 69 a repository that does not answer; 77 the key does not sign.
 How: sections job, script, env, source, ... are written, then signed with the person's ssh key. Nothing else happens: no file, no queue.
@@ -22,6 +22,9 @@ from .wish import Form
 
 if TYPE_CHECKING:
     from .author import Author
+    from .cit_format import home
+    from .cit_format.keys import Signer
+    from .secrets import Seal
     from .source import Gathered
 
 READS = {"call": "1", "job": "1", "script": "1"}
@@ -35,6 +38,7 @@ WRITES = {
     "job": "1",
     "keep": "1",
     "script": "1",
+    "secret": "1",
     "signature": "1",
     "source": "1",
 }
@@ -77,14 +81,23 @@ def sources(source: str | None, no_source: bool, repo: str | None, ref: str | No
     return gathered(tree, dirty)
 
 
-def sign_documents(files: list[str], author: Author, lifetime: int, dry: bool) -> int:
+def sealing(asked: options.Secrecy, queue: home.Queue, own: Signer) -> Seal | None:
+    """What is to be sealed to whom; None where nothing of it is asked for."""
+    if not asked.is_meant:
+        return None
+    from .secrets import wanted
+
+    return wanted(asked, queue, own)
+
+
+def sign_documents(files: list[str], author: Author, lifetime: int, dry: bool, seal: Seal | None) -> int:
     """Complete and sign documents that others wrote; one that cannot be does not stop the others."""
     from .cit_format import inputs
     from .cit_format.document import Document
     from .sign import completed
 
     def act(unsigned: Document) -> None:
-        raw = completed(unsigned, author.who, lifetime)
+        raw = completed(unsigned, author.who, lifetime, seal.written(unsigned.id) if seal else b"")
         sys.stdout.buffer.write(raw if dry else wish.signed(raw, author.signer, author.person))
         sys.stdout.buffer.flush()
 
@@ -110,6 +123,12 @@ def main(
     config: Optional[list[str]] = typer.Option(None, "--config", metavar="NAME=VALUE|FILE", help="A setting of the build, or a file of such lines"),
     export: Optional[list[str]] = typer.Option(None, "--export", metavar="NAME[=VALUE]", help="A variable of the job's environment"),
     keep: Optional[list[str]] = typer.Option(None, "--keep", metavar="GLOB", help="Files of the workspace to keep"),
+    secret: Optional[list[str]] = typer.Option(None, "--secret", metavar="NAME=@FILE|@-", help="Something for the builder's eyes only, from a file"),
+    seal_to: Optional[list[str]] = typer.Option(
+        None, "--seal-to", metavar="KEYFILE|BUILDER|@QUEUE[:TAG]", help="Who can open it; else all builders that you trust"
+    ),
+    seal_script: bool = typer.Option(False, "--seal-script", help="Seal the script too: the queue cannot read it"),
+    secrets_of: Optional[str] = typer.Option(None, "--secrets-of", metavar="FILE", help="With the secrets of this old job of yours"),
     grant: Optional[list[str]] = typer.Option(None, "--grant", metavar="FILE", help="A permission that the builder's owner signed: cit grant"),
     name: Optional[str] = typer.Option(None, "-J", "--name", help="Name of the job; else the command's"),
     queue: Optional[str] = typer.Option(None, "--queue", help="@NAME or a directory; else the first of `queues` that is active, or @main"),
@@ -144,11 +163,17 @@ def main(
     messages.set_up("cit-trigger", quiet, verbose)
     run, now = list(words or []), clock.now()
     options.check_text(sys.argv[: len(sys.argv) - len(options.after_dashes(sys.argv))], "an option")
-    check_wishes(run, script, each, sign, [script, each, *(files or [])], run == options.after_dashes(sys.argv))
+    stdin = [script, each, *(files or []), *(item.partition("=@")[2] for item in secret or [])]
+    check_wishes(run, script, each, sign, stdin, run == options.after_dashes(sys.argv))
+    if sign and seal_script:
+        raise CitError(USAGE, "--sign and --seal-script", "a document's script is sealed when it is made: cit-trigger -n --seal-script")
     lifetime = options.lifetime(expires)
-    mine = author(queue_for(queue), key)
+    place = queue_for(queue)
+    mine = author(place, key)
+    secrecy = options.Secrecy(secret or [], seal_to or [], seal_script, secrets_of, key, builder, constraint or [])
+    seal = sealing(secrecy, place, mine.signer)
     if sign:
-        return sign_documents(run, mine, lifetime, dry)
+        return sign_documents(run, mine, lifetime, dry, seal)
     sent = sources(source, no_source, repo, ref, dirty)
     for told in sent.told if sent else []:
         messages.tell(*told._replace(hint=""), hint=told.hint)
@@ -178,9 +203,9 @@ def main(
         *options.sections(export or [], config or [], keep or [], files or []),
         *options.grants(grant or []),
     ]
-    maker = wish.Maker(Form(mine.who, options.job_keys(asked, now), lifetime, b"".join(sections)))
+    maker = wish.Maker(Form(mine.who, options.job_keys(asked, now), lifetime, b"".join(sections), seal))
     out = sys.stdout.buffer
-    for group in wish.scripts(run, name, script, each):
+    for group in wish.scripts(run, name or ("sealed" if seal_script else None), script, each):
         for named, text in group:
             unsigned = maker.unsigned(named, text)
             out.write(unsigned if dry else wish.signed(unsigned, mine.signer, mine.person))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from .cit_format import body, clock, document
 from .cit_format.body import Time
@@ -21,6 +22,22 @@ WITH_UNIT: dict[str, Callable[[str], int]] = {
 LONGEST = 30 * clock.DAY  # what a queue takes
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Secrecy(NamedTuple):
+    """What is asked for in secret: --secret, --seal-to, --seal-script, --secrets-of, --key, and which builders the job may go to."""
+
+    secrets: list[str]
+    to: list[str]
+    script: bool
+    old: str | None
+    key: str | None
+    builder: str | None
+    tags: list[str]
+
+    @property
+    def is_meant(self) -> bool:
+        return bool(self.secrets or self.to or self.script or self.old)
 
 
 def spelt_out(arguments: list[str]) -> list[str]:

@@ -10,8 +10,9 @@ from .cit_format.errors import DATA, DENIED, OK, CitError
 from .cit_format.messages import tell
 
 
-def completed(unsigned: Document, who: Mapping[str, object], lifetime: int) -> bytes:
-    """The document with what its job section does not say yet: who, for which queue, when. 65, 77 for what no queue would take."""
+def completed(unsigned: Document, who: Mapping[str, object], lifetime: int, more: bytes = b"") -> bytes:
+    """The document with what its job section does not say yet: who, for which queue, when; and `more` sections. 65, 77 for what no
+    queue would take."""
     job = unsigned.find("job")
     if unsigned.kind != "job" or job is None:
         raise CitError(DATA, f"a document that begins with {unsigned.kind or 'no section'} is no job", "its first section is job", unsigned.label)
@@ -25,7 +26,7 @@ def completed(unsigned: Document, who: Mapping[str, object], lifetime: int) -> b
     filled = {**who, "created": body.Time(now), "expires": body.Time(now + lifetime)}
     missing = {key: value for key, value in filled.items() if key not in said}
     whole = document.section("job", "toml", job.body() + body.toml(missing))
-    raw = unsigned.raw[: job.start] + whole + unsigned.raw[job.end :]
+    raw = unsigned.raw[: job.start] + whole + unsigned.raw[job.end :] + more
     look_over(raw)
     return raw
 

@@ -15,6 +15,7 @@ from .cit_format.errors import DATA, NOT_FOUND, USAGE, CitError
 
 if TYPE_CHECKING:
     from .cit_format.keys import Signer
+    from .secrets import Seal
 
 SECTION_LIMIT = 16 << 20  # bytes of a section as written: what readers take
 DOCUMENT_LIMIT = 64 << 20
@@ -125,12 +126,13 @@ def scripts(words: list[str], name: str | None, script: str | None, each: str | 
 
 
 class Form(NamedTuple):
-    """What the jobs of one run have in common: who asks whom, the other keys of `job`, how long each is good, more sections."""
+    """What the jobs of one run have in common: who asks whom, the other keys of `job`, how long each is good, more sections, what is sealed."""
 
     who: Mapping[str, object]
     keys: Mapping[str, object]
     lifetime: int  # microseconds
     sections: bytes
+    seal: Seal | None = None
 
 
 class Maker:
@@ -148,11 +150,12 @@ class Maker:
             self.second = now // clock.SECOND
             times = {"created": body.Time(now), "expires": body.Time(now + self.form.lifetime)}
             self.head = document.section("job", "toml", body.toml({**self.form.who, **times, **self.form.keys}))
-        part = document.section("script", "sh", script)
-        fits(part, "the script")
+        identity, sealed = clock.new_id(now), self.form.seal
+        part = sealed.written(identity, script) if sealed else document.section("script", "sh", script)
+        fits(part, "the script and its secrets" if sealed else "the script")
         if len(part) + len(self.form.sections) > DOCUMENT_LIMIT - LINE_LIMIT:
             raise CitError(DATA, f"a job over {DOCUMENT_LIMIT >> 20}M", "have the job fetch large data itself")
-        return b"@cit 1 %s %s\n%s%s%s" % (clock.new_id(now).encode(), name.encode(), self.head, part, self.form.sections)
+        return b"@cit 1 %s %s\n%s%s%s" % (identity.encode(), name.encode(), self.head, part, self.form.sections)
 
 
 def fits(section: bytes, what: str, hint: str = "") -> None:
