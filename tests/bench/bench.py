@@ -224,7 +224,14 @@ def depth() -> Iterator[Row]:
         assert builder.exists()
 
 
-BENCHES = {"start": start, "push": push, "wait": wait, "burst": burst, "parse": parse, "jobs": jobs, "depth": depth}
+def network() -> Iterator[Row]:
+    """Over ssh: delivery, many builders, latency (network.py)."""
+    from network import network as rows  # beside this file
+
+    yield from rows()
+
+
+BENCHES = {"start": start, "push": push, "wait": wait, "burst": burst, "parse": parse, "jobs": jobs, "depth": depth, "network": network}
 
 
 def main(wanted: list[str]) -> int:
