@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.cluster.loopback import free_port
@@ -38,20 +39,18 @@ TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
-SchedulerType=sched/builtin
-SchedulerParameters=batch_sched_delay=0,sched_interval=1,default_queue_depth=2000,partition_job_depth=2000
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=1000,bf_interval=1,bf_yield_sleep=100,default_queue_depth=2000,partition_job_depth=2000
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobcomp.log
 AccountingStorageType=accounting_storage/none
-EnforcePartLimits={enforce}
 DefMemPerCPU=16
 MaxArraySize=100
 MessageTimeout=2
 MinJobAge=300
-KillWait=5
 SlurmdParameters=config_overrides
 NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=2000 TmpDisk=100 Feature=fast,gcc State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
@@ -69,7 +68,7 @@ def obstacle() -> str:
 class Slurm:
     """A running Slurm; `configuration` is what SLURM_CONF has to say for its programs."""
 
-    def __init__(self, folder: Path, cpus: int = 4) -> None:
+    def __init__(self, folder: Path, cpus: int = 16) -> None:
         self.folder = folder
         self.configuration = folder / "slurm.conf"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -80,7 +79,7 @@ class Slurm:
         (folder / "munge/key").write_bytes(os.urandom(128))
         (folder / "munge/key").chmod(0o400)
         self.known = {"folder": folder, "host": os.uname().nodename, "name": NODE, "control": free_port(), "node": free_port(), "cpus": cpus}
-        self.configuration.write_text(SETTINGS.format(**self.known, enforce="NO"))
+        self.configuration.write_text(SETTINGS.format(**self.known))
         try:
             for name in DAEMONS:
                 self.start(name)
@@ -126,9 +125,9 @@ class Slurm:
         """What one of Slurm's programs prints."""
         return subprocess.run(words, env=self.variables, input=text, capture_output=True, text=True, timeout=60).stdout
 
-    def until(self, true: object, what: str) -> None:
+    def until(self, true: Callable[[], object], what: str) -> None:
         end = time.monotonic() + PATIENCE
-        while not true():  # type: ignore[operator]
+        while not true():
             assert time.monotonic() < end, f"{what} did not come\n" + "".join(
                 file.read_text(errors="replace")[-1500:] for file in sorted(self.folder.glob("*.out"))
             )
