@@ -14,7 +14,7 @@ from typing import Optional
 
 import typer
 
-from . import command, joining, listing, messages, writing
+from . import command, joining, listing, machines, messages, writing
 from .document import Document
 from .errors import NOT_FOUND, OK, USAGE, CitError, worst
 from .inputs import FILES, Files, Read, each_document, each_file
@@ -224,7 +224,7 @@ def allow_(
     return OK
 
 
-for act in (writing.add, writing.sign, writing.fmt, writing.frame, writing.unframe, *joining.ACTS):
+for act in (writing.add, writing.sign, writing.fmt, writing.frame, writing.unframe, *machines.ACTS, *joining.ACTS):
     app.command(act.__name__)(act)
 
 
