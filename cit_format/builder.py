@@ -71,6 +71,7 @@ class Builder(NamedTuple):
     up: bool = True
     created: int = 0
     paused: str = ""  # by whom, when and why
+    kept: str = ""  # free for whom
     unreached: str = ""  # that it was not, when, and why
     heard: Heard = Heard()
     given: int = 0  # jobs,
@@ -194,6 +195,8 @@ def shut(builder: Builder, now: int) -> tuple[str, str]:
         return "up", f"load {heard.load:.2f}, its limit is {builder.load_limit:g}"
     if heard.tmp_free is not None and heard.tmp_free < SCARCE:
         return "up", f"{clock.size_text(heard.tmp_free)} of disk left"
+    if builder.kept:
+        return "up", f"kept free for {builder.kept}"
     if builder.room <= 0:
         return "up", f"full: {count(builder.jobs)} for {count(builder.slots, 'slot')} and {builder.inbox} ahead"
     return "up", ""

@@ -12,18 +12,19 @@ from .cit_format.document import Document
 from .cit_format.errors import DATA, NOT_FOUND, OK, CitError, worst
 
 
-def present(queue: home.Queue, listed: Path | None, now: int) -> tuple[list[Builder], int]:
-    """The builders of the queue, or those in a file or in the `*.cit` of a directory; and the worst status. 66 where it is not there."""
+def present(queue: home.Queue, listed: Path | None, now: int) -> tuple[list[Builder], list[Document], int]:
+    """The builders of the queue, or of a file or the `*.cit` of a directory and then with their documents; and the worst status. 66 not there."""
     if listed is None:
-        return of_queue(queue, now)
+        found, status = of_queue(queue, now)
+        return found, [], status
     if not listed.exists():
         raise CitError(NOT_FOUND, f"no file or directory {listed}", "--builders names a stream of builder documents, or a directory of them")
     paths = sorted(listed.glob("*.cit")) if listed.is_dir() else [listed]
-    found, faults = builders.newest(queue, paths, now)
+    documents, faults = builders.newest(queue, paths, now)
     status = OK
     for where, error in faults:
         status = worst(status, messages.complain(error, where))
-    return builders.present(queue, [builder.builder(described) for described in found], now), status
+    return builders.present(queue, [builder.builder(described) for described in documents], now), documents, status
 
 
 def streamed(described: Document, queue: home.Queue, now: int) -> Builder:

@@ -16,6 +16,7 @@ from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
 
 REST = 5 * clock.MINUTE  # a builder that gave a job back is not asked again so soon
+PATIENCE = clock.HOUR  # for a job that has waited longer a builder is kept free
 
 
 class Wants(NamedTuple):
@@ -189,6 +190,15 @@ def depends(job: Wants, builders: Iterable[Builder], now: int) -> bool:
     """Whether who gets the job depends on how busy builders are at this moment: several could take it, or the one has a load limit."""
     may = [each for each in builders if not never(job, each) and not not_now(job, each._replace(load_limit=math.inf), now)]
     return len(may) > 1 or any(math.isfinite(each.load_limit) for each in may)
+
+
+def kept_free(job: Wants, builders: Iterable[Builder], now: int, whom: str) -> list[Builder]:
+    """The builders, one of them kept free for a job that finds no room: of those that would take it if we had given them nothing the least busy."""
+    found = list(builders)
+    empty = {each.name: each._replace(given=0, cpus_taken=0, mem_taken=0, mem_new=0, tmp_new=0) for each in found}
+    fit = [each for each in found if not each.unreached and not never(job, each) and not not_now(job, boxed([empty[each.name]])[0], now)]
+    best = min(fit, key=lambda each: each.jobs / max(1, each.slots), default=None)
+    return [each._replace(kept=whom) if each is best else each for each in found]
 
 
 def too_late(job: Wants, now: int) -> str:

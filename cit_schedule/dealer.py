@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from . import choose, probe
 from .affinity import Affinity
 from .choose import Wants
-from .cit_format import home
+from .cit_format import clock, home
 from .cit_format.builder import Builder, boxed, shut
 
 
@@ -35,8 +35,8 @@ class Dealer:
         had = self.affinity.of(job.name, job.submitter) if self.affinity else ""
         return choose.choose(job, self.builders, self.now, had)
 
-    def deal(self, job: Wants) -> tuple[Builder | None, list[str]]:
-        """The same, and the job is given to it."""
+    def deal(self, job: Wants, label: str = "", since: int = 0) -> tuple[Builder | None, list[str]]:
+        """The same, and the job is given to it. For one that waits `since` over an hour (microseconds) and finds no room, a builder is kept free."""
         if self.asks and choose.depends(job, self.builders, self.now):
             self.asks = False
             self.builders = probe.refreshed(self.queue, self.builders, self.now)
@@ -45,6 +45,8 @@ class Dealer:
             self.builders = choose.with_job(self.builders, chosen, job)
             if self.affinity:
                 self.affinity.note(job.name, job.submitter, chosen.name)
+        elif since and self.now > since + choose.PATIENCE:
+            self.builders = choose.kept_free(job, self.builders, self.now, f"{label}, which waits since {clock.iso(since)}")
         return chosen, weighed
 
     def close(self) -> None:

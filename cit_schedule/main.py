@@ -10,6 +10,7 @@ Pages: docs/stages/schedule.md, docs/format/assignment.md, docs/directories.md
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ def filtered(queue: home.Queue, listed: Path | None) -> int:
     status = OK
     dealer: Dealer | None = None
     streamed: list[Builder] = []
+    told: dict[str, bytes] = {}
     now = clock.now()
     out = sys.stdout.buffer
     for item in stream():
@@ -51,12 +53,14 @@ def filtered(queue: home.Queue, listed: Path | None) -> int:
                 streamed.append(builders.streamed(item, queue, now))
             elif item.kind == "job":
                 if dealer is None:
-                    found, faults = (streamed, OK) if streamed else builders.present(queue, listed, now)
+                    found, documents, faults = (streamed, [], OK) if streamed else builders.present(queue, listed, now)
+                    told = {str(each.table("builder")["name"]): each.raw for each in documents}
                     dealer, status = Dealer(queue, found, now, asks=not streamed), worst(status, faults)
                 wanted = turn.checked(item, queue)
                 if wishes.place(item, control.Standing(), now)[0] == "waiting" and not choose.too_late(wanted, now):
                     chosen, weighed = dealer.deal(wanted)
                     if chosen is not None:
+                        out.write(told.pop(chosen.name, b""))  # so that cit-deliver knows its door
                         passed = turn.assigned(item, queue, chosen, weighed, now)
         except CitError as error:
             status = worst(status, messages.complain(error))
@@ -81,8 +85,8 @@ def stream() -> Iterator[Document | Faulty]:
 def explained(queue: home.Queue, wanted: str, look_ahead: int, listed: Path | None) -> int:
     """Write what would be weighed now for a job (any piece of its file name): one line a builder, as an assignment has it. Nobody is asked."""
     now = clock.now()
-    candidates, status = builders.present(queue, listed, now)
-    dealer = Dealer(queue, candidates, now, asks=False)
+    candidates, _, status = builders.present(queue, listed, now)
+    waiting = spool.listing(queue / "waiting")
     found = [(state, before, name) for state in ("waiting", "held") for before, name in enumerate(spool.listing(queue / state)) if wanted in name]
     if not found:
         raise CitError(NOT_FOUND, f"no job {wanted} waits in {queue.name}", "`cit ls` tells where jobs are")
@@ -91,12 +95,23 @@ def explained(queue: home.Queue, wanted: str, look_ahead: int, listed: Path | No
         if state == "held" and parts is not None:
             print("held until it is released" if parts.sequence >= names.NEVER else f"held until {clock.iso(parts.sequence)}")
             continue
+        dealer = Dealer(queue, candidates, now, asks=False)
+        dealt(dealer, queue, waiting[: min(before, look_ahead)])
         _, weighed = dealer.weighed(turn.checked(files.document(queue / state / name), queue))
         if before:
             beyond = f"; a pass looks at {look_ahead} that nobody can take now" if before >= look_ahead else ""
             print(f"{before} jobs are before it{beyond}")
         print("\n".join(weighed or ["the queue has no builder"]))
     return status
+
+
+def dealt(dealer: Dealer, queue: home.Queue, file_names: list[str]) -> None:
+    """Deal those of these waiting jobs for which builders are kept free; what is faulty is told when it is its turn."""
+    for name in file_names:
+        parts = names.parse(name)
+        if parts is not None and dealer.now > parts.sequence + choose.PATIENCE:
+            with contextlib.suppress(FileNotFoundError, CitError):
+                dealer.deal(turn.checked(files.document(queue / "waiting" / name), queue), parts.label, parts.sequence)
 
 
 # --- the command --------------------------------------------------------------------------------------------------------

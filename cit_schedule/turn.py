@@ -167,7 +167,8 @@ class Pass:
                 self.waits(name, "its job has a version that this program does not know")
                 return None
             wanted = checked(arrival, self.queue)
-            if names.parse(name) is None:
+            parts = names.parse(name)
+            if parts is None:
                 raise CitError(DATA, "its file name is none of a document's", "docs/directories.md tells what names look like", arrival.label)
         except CitError as error:
             self.status = worst(self.status, messages.complain(error, name))
@@ -177,7 +178,7 @@ class Pass:
         late = choose.too_late(wanted, self.now)
         if late:
             return End(name, "DEADLINE", late, self.now)
-        chosen, weighed = self.dealer.deal(wanted)
+        chosen, weighed = self.dealer.deal(wanted, parts.label, parts.sequence)
         if chosen is None:
             if choose.is_hopeless(weighed):
                 self.waits(name, "; ".join(weighed))

@@ -179,6 +179,28 @@ def test_what_is_weighed_says_why() -> None:
     assert weighed == ["sun: chosen: waits in its inbox, 3 jobs for 2 slots"]
 
 
+KEPT = {
+    "the one that would take it": (Wants(cpus=4), [SUN._replace(given=1, cpus_taken=1), MOON._replace(cpus=2)], "sun"),
+    "of two the less busy": (Wants(cpus=4), [SUN._replace(given=2, cpus_taken=2), MOON._replace(given=1, cpus_taken=1)], "moon"),
+    "the other one is kept for somebody": (Wants(), [SUN._replace(given=2), MOON._replace(given=2, kept="x")], "sun"),
+    "not one that is paused": (Wants(cpus=4), [SUN._replace(given=1, cpus_taken=1, paused="x")], None),
+    "not one that was not reached": (Wants(cpus=4), [SUN._replace(given=1, cpus_taken=1, unreached="x")], None),
+    "not where other work takes the memory": (Wants(mem=4 * G), [heard(SUN._replace(ahead=0), mem_free=2 * G)], None),
+    "not where jobs of other queues take the slots": (Wants(), [heard(SUN, others=2)], None),
+    "nobody ever": (Wants(cpus=9), [SUN], None),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_who_is_kept_free(case: str) -> None:
+    job, given, name = KEPT[case]
+    after = choose.kept_free(job, boxed(given), NOW, "2c4e7g-big")
+    assert [each.name for each in after if each.kept == "2c4e7g-big"] == ([name] if name else [])
+    if name:
+        _, weighed = choose.choose(Wants(), after, NOW)
+        assert f"{name}: kept free for 2c4e7g-big" in weighed
+
+
 DEPENDS = {
     "nobody": ([SUN._replace(up=False)], False),
     "one": ([SUN, MOON._replace(given=2), MOON._replace(tags=())], False),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cit_schedule import alone, notes, turn
-from cit_schedule.cit_format import clock, reader, spool, trust
+from cit_schedule.cit_format import builders, clock, names, reader, spool, trust
 from cit_schedule.cit_format.errors import LATER, CitError
 from tests.int.cit_schedule.conftest import ROOT, SCHEDULE, Machine
 
@@ -94,6 +94,37 @@ def test_jobs_that_nobody_can_ever_take_do_not_use_up_the_look_ahead(machine: Ma
     for _ in range(2):
         machine.sh(f"{SCHEDULE} --look-ahead 3")
     assert machine.states(identity) == ["assigned"]
+
+
+def test_a_job_that_wants_much_is_not_overtaken_for_ever(machine: Machine) -> None:
+    machine.only("sun", slots=4)
+    (first,), (big,), (small,) = machine.push("-c 1"), machine.push("-c 4"), machine.push("-c 1")
+    machine.builder("sun", slots=4, state="drain")
+    machine.schedule(later=2 * clock.HOUR)  # with nobody to take them they have waited for two hours
+    machine.builder("sun", slots=4)
+    machine.schedule(later=2 * clock.HOUR)
+    assert [machine.states(job) for job in (first, big, small)] == [["assigned"], ["waiting"], ["waiting"]]
+    said = machine.sh(f"cit-schedule --explain {small}", later=2 * clock.HOUR).stdout
+    assert re.fullmatch(rf"1 jobs are before it\nsun: kept free for {big[-6:]}-sh, which waits since 20\S+Z\n", said)
+    assert "\nsun: chosen" in machine.sh(f"cit-schedule --explain {small}").stdout
+    machine.schedule()
+    assert [machine.states(job) for job in (big, small)] == [["waiting"], ["assigned"]], "at first smaller ones go before it"
+
+
+def test_who_may_what_is_built_and_when(machine: Machine) -> None:
+    (identity,) = machine.push("-J zlib")
+    me = machine.document(identity, "waiting").table("job")["submitter"]
+    machine.only("ben", users=["ben@moon"])
+    machine.builder("curl", can_build=["curl"])
+    machine.builder("night", users=[me], can_build=["curl", "zlib"], hours="00:00-00:01")
+    machine.schedule(later=0)
+    noon = {"CIT_NOW": clock.day(clock.now() + clock.DAY) + "T12:00:00Z"}
+    said = machine.sh(f"cit-schedule --explain {identity}", **noon).stdout
+    assert said == f"ben: never: takes no jobs of {me}\ncurl: never: does not build zlib\nnight: begins jobs 00:00-00:01 UTC only\n"
+    machine.sh(SCHEDULE, **noon)
+    assert machine.states(identity) == ["waiting"] and machine.log("waits") == []
+    machine.sh(SCHEDULE, **{"CIT_NOW": clock.day(clock.now() + clock.DAY) + "T00:00:30Z"})
+    assert assigned_to(machine, identity) == "night"
 
 
 def test_a_drained_or_unknown_builder_gets_nothing(machine: Machine) -> None:
@@ -193,16 +224,20 @@ def test_begin_times(machine: Machine) -> None:
 # --- several at once, foreign programs ----------------------------------------------------------------------------------
 
 
-def test_eight_schedulers_assign_each_job_once_and_overbook_nobody(machine: Machine) -> None:
-    machine.only("sun", slots=100, cpus=100)
-    machine.builder("moon", slots=150, cpus=150, ahead=10)
-    jobs = machine.push(count=300)
+def test_sixteen_schedulers_assign_each_of_3000_jobs_once_and_overbook_nobody(machine: Machine) -> None:
+    machine.only("sun", slots=1000, cpus=1000)
+    machine.builder("moon", slots=1500, cpus=1500, ahead=100)
+    jobs = machine.push(count=3000)
     command = ["sh", "-c", SCHEDULE]
-    running = [subprocess.Popen(command, env=machine.environment, stderr=subprocess.PIPE) for _ in range(8)]
-    assert [(each.communicate()[1], each.returncode) for each in running] == [(b"", 0)] * 8
-    assert Counter(state for job in jobs for state in machine.states(job)) == {"assigned": 260, "waiting": 40}
-    assert Counter(assigned_to(machine, job) for job in jobs[:260]) == {"sun": 100, "moon": 160}
-    assert all(len(list(machine.document(job, "assigned").all("assignment"))) == 1 for job in jobs[:260])
+    running = [subprocess.Popen(command, env=machine.environment, stderr=subprocess.PIPE) for _ in range(16)]
+    assert {(each.communicate()[1], each.returncode) for each in running} <= {(b"", 0), (b"", LATER)}
+    lying = {state: [names.parse(name) for name in spool.listing(machine.queue / state)] for state in ("waiting", "assigned")}
+    assert sorted(parts.id for found in lying.values() for parts in found if parts) == sorted(jobs)
+    assert {parts.attempt for parts in lying["assigned"] if parts} == {1}
+    taken = [builders.brief(path)[0] for path in (machine.queue / "assigned").glob("*.cit")]
+    assert Counter(taken) == {"sun": 1000, "moon": 1600} and len(lying["waiting"]) == 400
+    once = [path.read_bytes().count(b"\n@begin assignment ") for path in (machine.queue / "assigned").glob("*.cit")]
+    assert set(once) == {1}
 
 
 def test_a_pass_waits_for_the_one_before_it_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +276,33 @@ def test_as_a_filter_jobs_that_get_none_pass_unchanged(machine: Machine) -> None
     assert [each.table["builder"] if each else None for each in given] == [None, None, "moon", None, "sun", None, None, None]
     sent = b"".join(each.raw for each in reader.documents(reader.reader_of(jobs)))  # type: ignore[union-attr]
     assert [each.raw in sent for each in documents[2:]] == [False, True, False, True, True, True]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("form", ["directory", "file"])
+def test_builders_of_a_list_in_a_repository(machine: Machine, form: str) -> None:
+    """A client schedules for itself: the list lies where it likes, the queue gets the record."""
+    listed = machine.place / "repository" / "builders"
+    listed.mkdir(parents=True)
+    for name in ("moon", "star"):
+        described = machine.builder(name, slots=1)
+        (machine.queue / "builders" / f"{described.id}-{name}.cit").rename(listed / f"{name}.cit")
+    forged = (listed / "star.cit").read_bytes()
+    (listed / "eve.cit").write_bytes(forged.replace(b'name = "star"', b'name = "eve"'))
+    if form == "file":
+        joined = b"".join(path.read_bytes() for path in sorted(listed.glob("*.cit")))
+        listed = listed.parent / "list.cit"
+        listed.write_bytes(joined)
+    jobs = machine.sh("for n in 1 2 3; do cit-trigger -- true; done").stdout.encode()
+    done = machine.sh(f"cit-schedule --builders {listed}", stdin=jobs)
+    assert done.returncode == 77 and "does not match the bytes" in done.stderr, "what nobody signed is told, and left out"
+    documents = list(reader.documents(reader.reader_of(done.stdout.encode())))
+    given = [trust.assignment(each) for each in documents]  # type: ignore[arg-type]
+    assert [each.table["builder"] if each else each_.name for each, each_ in zip(given, documents)] == ["moon", "moon", "star", "star", "true"]  # type: ignore[union-attr]
+    ticket = machine.sh(f"cit-trigger -- true | cit-schedule -q --builders {listed} | cit-deliver -q").stdout
+    (identity,) = re.findall(r"^@cit 1 (\S+)", ticket, re.M)
+    assert 'state = "accepted"' in ticket and machine.states(identity) == ["sent"], "the queue has the record"
+    assert machine.sh(f"cit-schedule --builders {listed}.not", stdin=jobs).returncode == 66
+    assert machine.sh(f"{SCHEDULE} --builders {listed}").returncode == 2
 
 
 def test_speaks_without_a_home() -> None:
