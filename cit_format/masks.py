@@ -30,7 +30,7 @@ def values(contents: Iterable[bytes]) -> list[bytes]:
 
 
 def spots(data: bytes, sought: Iterable[bytes]) -> list[tuple[int, int]]:
-    """Where values stand, from and to, in order; those that touch or overlap are one."""
+    """Where values stand, from and to, in order; those that overlap are one."""
     found = []
     for value in sought:
         at = data.find(value)
@@ -39,7 +39,7 @@ def spots(data: bytes, sought: Iterable[bytes]) -> list[tuple[int, int]]:
             at = data.find(value, at + 1)
     joined: list[tuple[int, int]] = []
     for start, end in sorted(found):
-        if joined and start <= joined[-1][1]:
+        if joined and start < joined[-1][1]:
             joined[-1] = joined[-1][0], max(end, joined[-1][1])
         else:
             joined.append((start, end))
@@ -130,7 +130,8 @@ def contents(directory: str) -> dict[str, bytes]:
             fd = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue
-        with open(fd, "rb") as stream:
-            if stat.S_ISREG(os.fstat(fd).st_mode) and name != "script":
+        if stat.S_ISREG(os.fstat(fd).st_mode) and name != "script":
+            with open(fd, "rb", closefd=False) as stream:
                 found[name] = stream.read(LIMIT)
+        os.close(fd)
     return found
