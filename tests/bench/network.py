@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -81,6 +82,15 @@ def parallel() -> Row:
         return f"GNU parallel --sshlogin: {COUNT // 5} x true", f"{COUNT // 5 / taken:.0f} a second", "runs them, keeps nothing"
 
 
+def everywhere(account: Account) -> None:
+    """Have its sshd listen on every address of the loopback network, so that one machine can stand for many."""
+    configuration = account.path(".ssh/sshd_config")
+    configuration.write_text(configuration.read_text().replace("ListenAddress 127.0.0.1", "ListenAddress 0.0.0.0"))
+    assert isinstance(account.machine, loopbacks.Loop)
+    account.machine.sshd.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+
+
 def passing(queue: Account) -> threading.Thread:
     """A delivery pass that has begun."""
     thread = threading.Thread(target=timed, args=(queue, "cit-deliver -q --from assigned --to sent --queue @main"), daemon=True)
@@ -94,6 +104,7 @@ def many() -> Iterator[Row]:
         cluster = Cluster(person, queue, [builder], **{"on-arrival": ""})
         builder.sh("cit config on-arrival ''")
         member = cluster.members["moon"]
+        everywhere(builder)
         silent = [socket.create_server(("127.0.0.1", 0)) for _ in range(HANGING)]
         kept: list[socket.socket] = []
 
