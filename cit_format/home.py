@@ -185,9 +185,11 @@ class Account(_Holder):
 
     @cached_property
     def seal(self) -> str | None:
-        """The public key (two words) that secrets for it are encrypted to; None for a home that was made without."""
+        """The public key (two words) that secrets for it are encrypted to; None for a home that was made without, or where nothing can be opened."""
+        from . import seal
+
         try:
-            return " ".join((self.path / "seal.pub").read_text().split()[:2])
+            return None if not seal.is_possible() else " ".join((self.path / "seal.pub").read_text().split()[:2])
         except FileNotFoundError:
             return None
 

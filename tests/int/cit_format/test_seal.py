@@ -138,6 +138,15 @@ def test_without_pyrage(ring: dict[str, Path]) -> None:
     assert run(sys.executable, "-c", program).startswith(f"{CONFIG} pip install pyrage".encode())
 
 
+def test_account_without_pyrage_publishes_no_key(tmp_path: Path) -> None:
+    """So nobody seals to it what it could not open."""
+    (tmp_path / "seal.pub").write_text("ssh-ed25519 AAAA x\n")
+    said = "from pathlib import Path; from cit_format import home; print(home.Account(Path('{}')).seal)"
+    assert run(sys.executable, "-c", said.format(tmp_path)) == b"ssh-ed25519 AAAA\n"
+    without = f"import importlib.util as u; found = u.find_spec; u.find_spec = lambda name: None if name == 'pyrage' else found(name); {said}"
+    assert run(sys.executable, "-c", without.format(tmp_path)) == b"None\n"
+
+
 # --- whole or nothing -------------------------------------------------------------------------------------------------
 
 
