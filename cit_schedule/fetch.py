@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import transport
 from .builders import brief, of_queue
-from .cit_format import address, clock, heartbeat, home, messages, spool
+from .cit_format import address, clock, heartbeat, home, messages, spool, ticket, trust
 from .cit_format.builder import Builder
 from .cit_format.document import Document
 from .cit_format.errors import CitError, worst
@@ -64,14 +64,14 @@ class Fetcher:
             self.round.resting.answered(builder.door)
             return
         tickets = transport.Local(self.queue.path).hand_over("put-done", found)
-        for ticket in tickets:
-            said = ticket.table("ticket")
+        for number, each in enumerate(tickets):
+            said = each.table("ticket")
             if said.get("state") == "refused":
-                what = f"from {builder.name}: {said.get('why', '')}"
-                error = CitError(int(str(said["status"])), what, "it lies in refused/ with why", ticket.label)
+                error = CitError(int(str(said["status"])), f"from {builder.name}: {said['why']}", "it lies in refused/ with why", each.label)
                 self.round.status = worst(self.round.status, messages.complain(error))
+                tickets[number] = refusal(found[number], error)
         full = len(found) >= GROUP_DOCUMENTS or sum(len(each.raw) for each in found) > GROUP_BYTES // 2
-        again = full and any(transport.state(ticket) not in transport.TAKEN_BACK for ticket in tickets)
+        again = full and any(transport.state(each) not in transport.TAKEN_BACK for each in tickets)
         self.round.hand_over(builder.door, "put-tickets", tickets, lambda answers: self.settled(builder, again))
 
     def settled(self, builder: Builder, again: bool) -> None:
@@ -93,6 +93,14 @@ def fetched(queue: home.Queue) -> int:
         while round_.abreast.step(1):
             pass
         return round_.status
+
+
+def refusal(job: Document, error: CitError) -> Document:
+    """The ticket of a job that its queue refuses, with the attempt by which its builder knows it, if it says one."""
+    given = None
+    with contextlib.suppress(CitError):
+        given = trust.assignment(job)
+    return ticket.ticket(job.id, job.name, job.raw, "refused", error, **({"task": given.task, "attempt": given.attempt} if given else {}))
 
 
 def having_jobs(sent: Path) -> set[str]:

@@ -65,12 +65,20 @@ def arguments(door: Door, identity: Identity, known: Sequence[Path], directory: 
         options.update(ControlMaster="auto", ControlPersist=str(LINGER), ControlPath=f"{directory}/socket")
     else:
         options.update(ControlMaster="no", ControlPath="none")
-    words = ["ssh", "-T", "-E", f"{directory}/log"]
+    words = ["ssh", *settings(), "-T", "-E", f"{directory}/log"]
     for name, value in options.items():
         words += ["-o", f"{name}={value}"]
     for key in identity.keys:
         words += ["-i", str(key)]
     return [*words, "-l", door.user, "-p", str(door.port), "--", door.host]
+
+
+def settings() -> list[str]:
+    """Whose settings count: those of HOME, where that is not what ssh takes for it."""
+    if not wire.is_moved():
+        return []
+    own = os.path.expanduser("~/.ssh/config")
+    return ["-F", own if os.path.exists(own) else "none"]
 
 
 def quoted(path: Path) -> str:
@@ -201,7 +209,7 @@ class Wire:
 
     def _log(self) -> str:
         with contextlib.suppress(OSError):
-            return Path(f"{self.directory}/log").read_bytes().decode("utf-8", "replace")
+            return Path(f"{self.directory}/log").read_bytes().decode("utf-8", "replace").replace("\r", "")
         return ""
 
     def _has_been_in(self) -> bool:

@@ -56,17 +56,27 @@ def identity_of(owner: Union[home.Queue, home.Account]) -> Identity:
 
 
 def personal() -> Identity:
-    """A person comes with the `key` of config.toml; else with what ssh finds, and with the key that the cit home made where there was none."""
+    """A person comes with the `key` of config.toml; else with those that ssh finds, and with the one that the cit home made where there was none."""
     configured = home.settings(home.path() / "config.toml").get("key")
     if configured:
         return Identity((Path(str(configured)).expanduser(),))
     made = home.path() / "id_ed25519"
-    if not made.exists():
+    if not made.exists() and not is_moved():
         return Identity()
     from .cit_format import keys
 
     usual = [Path(os.path.expanduser("~"), ".ssh", name) for name in keys.PERSONAL]
-    return Identity((*(path for path in usual if path.exists()), made))
+    return Identity(tuple(path for path in (*usual, made) if path.exists()))
+
+
+def is_moved() -> bool:
+    """Whether HOME is another directory than the account's own, where ssh(1) looks for keys and settings."""
+    import pwd
+
+    try:
+        return os.path.expanduser("~") != pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return True
 
 
 def known_hosts() -> list[Path]:

@@ -15,6 +15,8 @@ import pytest
 
 from cit_schedule.cit_format import body, clock, document, home, names, reader
 from cit_schedule.cit_format.document import Document
+from tests.cluster.loopback import obstacle
+from tests.int.cit_schedule.far import Far
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEDULE = "cit-schedule -q --from waiting --to assigned"
@@ -154,3 +156,22 @@ def machine(template: Path) -> Iterator[Machine]:
         moved = Machine(Path(place))
         moved.move_in()
         yield moved
+
+
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
+    """Four machines with an sshd each, made once."""
+    if obstacle():
+        pytest.skip(f"no sshd on loopback: {obstacle()}")
+    made = Far(tmp_path_factory.mktemp("far"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["ssh", "fabric"])
+def far(machines: Far, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Far:
+    """The four machines as they were made, by each transport. What this process itself does, it does as the queue's account."""
+    machines.fresh(request.param)
+    for setting in machines.machine("hub").environment():
+        monkeypatch.setenv(*setting.split("=", 1))
+    return machines
