@@ -173,6 +173,19 @@ def _fingerprint(public: str) -> str:
     return ""
 
 
+def heard(said: dict[str, Value], now: int) -> Heard:
+    """What a `load` section says; of one that is not fresh only when that was. 65 where it cannot be read."""
+    time = number(said, "time", 0)
+    if abs(now - time) > FRESH:
+        return Heard(time)
+    try:
+        load = float(str(said["load"])) if "load" in said else None
+        mem, tmp = (clock.size(str(said[key])) if key in said else None for key in ("mem-free", "tmp-free"))
+    except (CitError, ValueError) as error:
+        raise CitError(DATA, f"a size or load that cannot be read: {error}", "write 16G, and loads as 6.5") from None
+    return Heard(time, load, mem, tmp)
+
+
 # --- how it is --------------------------------------------------------------------------------------------------------
 
 

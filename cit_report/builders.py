@@ -1,7 +1,7 @@
 """cit builders: the machines that take jobs: what they have to give, how busy they are, and why one gets nothing.
 
-Reads: `builders`, `assigned` and `sent` of the queues of this home; nobody is asked. Writes: a table, TSV or JSON lines.
-Exits: 0; 65 a builder's document does not parse; 66 no such queue (docs/messages.md).
+Reads: `builders`, `assigned` and `sent` of the queues of this home; nobody is asked. A queue elsewhere tells it, where --queue names one.
+Writes: a table, TSV or JSON lines. Exits: 0; 65 a builder's document does not parse; 66 no such queue; 69 out of reach (docs/messages.md).
 How: as cit-schedule sees them: documents that the queue believes, what was heard and given, over all accounts of a box.
 Pages: docs/stages/report.md, docs/format/builder.md
 """
@@ -23,7 +23,6 @@ from .cit_format.errors import DENIED, OK, worst
 COLUMNS = (
     screen.Column("name", "NAME", yields=True),
     screen.Column("state", "STATE"),
-    screen.Column("why"),
     screen.Column("queue", "QUEUE", yields=True),
     screen.Column("jobs"),
     screen.Column("slots"),
@@ -50,6 +49,7 @@ COLUMNS = (
     screen.Column("box-mem-taken"),
     screen.Column("seen"),
     screen.Column("heard", "SEEN"),
+    screen.Column("why"),
     screen.Column("tags"),
     screen.Column("users"),
     screen.Column("hours"),
@@ -145,6 +145,27 @@ def rows(place: Path, now: int) -> tuple[list[Row], int]:
     return found, status
 
 
+def elsewhere(queue: home.Queue, now: int) -> list[Row]:
+    """The builders of a queue elsewhere, as its door tells them: documents, then what was heard of each. 69 where it cannot be had."""
+    from .cit_format import ask, frame, reader
+
+    said = ask.ask(ask.place_of(queue), "builders", seconds=ask.SHORT)
+    documents: dict[str, Document] = {}
+    present: dict[str, Builder] = {}
+    for each in reader.documents(frame.unframed(reader.reader_of(said), strict=True)):
+        if isinstance(each, reader.Faulty):
+            raise each.error
+        described, load = builder.builder(each), each.find("load")
+        if load is not None:
+            heard = builder.heard(load.table(), now)
+            given = builder.number(load.table(), "running", 0) + builder.number(load.table(), "waiting", 0)
+            present = {name: one._replace(heard=heard, given=given) if name == described.name else one for name, one in present.items()}
+        elif described.name not in present or present[described.name].created <= described.created:
+            present[described.name], documents[described.name] = described, each
+    found = builder.boxed(present[name] for name in sorted(present))
+    return [{**row(each, documents[each.name], now), "queue": queue.name} for each in found]
+
+
 def main(
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory; else every queue of this home"),
     table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
@@ -157,7 +178,8 @@ def main(
     form = screen.form(table, tsv, json)
     status, found, now = OK, list[Row](), clock.now()
     for place in places.here(queue).queues:
-        of_place, faults = rows(place, now)
+        remote = queue is not None and home.Queue(place).remote
+        of_place, faults = (elsewhere(home.Queue(place), now), OK) if remote else rows(place, now)
         found, status = found + of_place, worst(status, faults)
     if not found and form == screen.TABLE:
         messages.tell("note", "no builders", hint="cit add USER@HOST, or cit init for this machine")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .cit_format import builder, builders, clock, home, messages
-from .cit_format.builder import FRESH, Builder, Heard, number
+from .cit_format import builder, builders, home, messages
+from .cit_format.builder import FRESH, Builder, number
 from .cit_format.builders import brief as brief
 from .cit_format.builders import of_queue as of_queue
 from .cit_format.document import Document
-from .cit_format.errors import DATA, NOT_FOUND, OK, CitError, worst
+from .cit_format.errors import NOT_FOUND, OK, CitError, worst
 
 
 def present(queue: home.Queue, listed: Path | None, now: int) -> tuple[list[Builder], list[Document], int]:
@@ -31,12 +31,8 @@ def streamed(described: Document, queue: home.Queue, now: int) -> Builder:
     """A builder that came in a stream, as busy as the `load` after it says: who runs the filter put it there."""
     found = builders.believed(described, queue, now)
     loads = [section.table() for section in described.all("load") if section.version == "1"]
-    if not loads or abs(now - number(loads[-1], "time", 0)) > FRESH:
+    if not loads:
         return found
-    said = loads[-1]
-    try:
-        load = float(str(said["load"])) if "load" in said else None
-        free = [clock.size(str(said[key])) if key in said else None for key in ("mem-free", "tmp-free")]
-    except (CitError, ValueError) as error:
-        raise CitError(DATA, f"a size or load that cannot be read: {error}", "write 16G, and loads as 6.5", described.label) from None
-    return found._replace(heard=Heard(now, load, free[0], free[1]), given=sum(number(said, key, 0) for key in ("running", "waiting")))
+    said = builder.heard(loads[-1], now)
+    jobs = sum(number(loads[-1], key, 0) for key in ("running", "waiting"))
+    return found._replace(heard=said, given=jobs if abs(now - said.time) <= FRESH else 0)

@@ -153,6 +153,10 @@ def test_what_does_not_answer_is_left_out_and_not_asked_again_at_once(cluster: C
     rows = {row["name"]: row for row in table(cluster.host.text("cit-builders --queue @main --tsv"))}
     assert [rows[name]["state"] for name in ("hangs", "moon", "star")] == ["unreached", "up", "up"]
     assert rows["hangs"]["why"].startswith("not reached at ") and rows["moon"]["seen"] and rows["moon"]["load"] and not rows["hangs"]["seen"]
+    far = {row["name"]: row for row in table(cluster.person.text("cit-builders --queue @team --tsv"))}
+    assert set(far) == set(rows) and far["moon"]["load"] == rows["moon"]["load"] and far["star"]["queue"] == "main", "as its person sees it"
+    cluster.host.machine.close()  # type: ignore[attr-defined]
+    cluster.person.sh("cit-builders --queue @team", status=69)
 
 
 def test_a_load_that_is_not_by_the_builder_is_not_believed(cluster: Cluster) -> None:
