@@ -86,7 +86,8 @@ class Wire:
             channel = self._open().transport.open_session(timeout=CONNECT)
             try:
                 channel.settimeout(LOOK)
-                channel.exec_command(command)
+                with self._given_up_after(CONNECT):  # paramiko itself would wait for its answer for ever
+                    channel.exec_command(command)
                 feeding = _Feeder(channel, stdin)
                 feeding.start()
                 return self._drain(channel, feeding, out)
@@ -98,6 +99,17 @@ class Wire:
     def close(self) -> None:
         if self.connection is not None:
             self.connection.client.close()
+
+    @contextlib.contextmanager
+    def _given_up_after(self, seconds: float) -> Iterator[None]:
+        """Ends the connection, and with an error whatever waits for it, unless the block has ended by then."""
+        timer = threading.Timer(seconds, self.close)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _open(self) -> Connection:
         with self.opening:
