@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import look, places, queues, screen, story, weighed
+from . import look, places, queues, remote, screen, story, weighed
 from .cit_format import clock, control, glance, home, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
@@ -28,7 +28,7 @@ from .show import script
 
 TAIL = 8  # lines of the log that are shown
 TAIL_BYTES = 8192
-_BEFORE = re.compile(r"[0-9]+ jobs are before it")
+_BEFORE = re.compile(r"[0-9]+ jobs? (is|are) before it")
 
 
 class Answer(NamedTuple):
@@ -173,7 +173,8 @@ def main(
     """Why a job waits, or how it ended, and what to do next."""
     messages.set_up("cit-why", quiet)
     there, now = places.here(queue), clock.now()
-    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now)]:
+    asker = remote.Asker()
+    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now, asker)]:
         found, given = answer(job, now), weighed.weighed(job.document)
         if json:
             values = {"id": job.document.id, "name": job.document.name, "state": job.state, "why": found.sentence, "lines": found.lines}

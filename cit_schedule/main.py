@@ -22,7 +22,7 @@ import typer
 from . import builders, choose, files, turn, wishes
 from .alone import alone
 from .cit_format import clock, command, control, frame, home, messages, names, reader, spool
-from .cit_format.builder import Builder
+from .cit_format.builder import Builder, count
 from .cit_format.document import Document
 from .cit_format.errors import NOT_FOUND, OK, USAGE, CitError, worst
 from .cit_format.reader import Faulty
@@ -100,7 +100,7 @@ def explained(queue: home.Queue, wanted: str, look_ahead: int, listed: Path | No
         _, weighed = dealer.weighed(turn.checked(files.document(queue / state / name), queue))
         if before:
             beyond = f"; a pass looks at {look_ahead} that nobody can take now" if before >= look_ahead else ""
-            print(f"{before} jobs are before it{beyond}")
+            print(f"{count(before)} {'is' if before == 1 else 'are'} before it{beyond}")
         print("\n".join(weighed or ["the queue has no builder"]))
     return status
 

@@ -20,7 +20,15 @@ from tests.int.cit_report.lived import BIN, CRONTAB, Lived, plain
 
 CHECKOUT = BIN.parent
 FIRST = "docs/first-job.md"  # begins where there is nothing
-PAGES = ["README.md", FIRST, "docs/stages/report.md", "docs/howto/when-a-job-fails.md", "docs/howto/cron.md", "docs/howto/hold-and-cancel.md"]
+PAGES = [
+    "README.md",
+    FIRST,
+    "docs/stages/report.md",
+    "docs/howto/when-a-job-fails.md",
+    "docs/howto/cron.md",
+    "docs/howto/hold-and-cancel.md",
+    "docs/howto/why-does-it-wait.md",
+]
 PAGES += ["docs/howto/secrets.md"]
 SHELL_QUEUE = CHECKOUT / "cit_queue" / "sh" / "cit-queue"
 SHAPES = (  # from the longest to the shortest; both the page and what is printed are seen through them

@@ -105,7 +105,7 @@ def test_a_job_that_wants_much_is_not_overtaken_for_ever(machine: Machine) -> No
     machine.schedule(later=2 * clock.HOUR)
     assert [machine.states(job) for job in (first, big, small)] == [["assigned"], ["waiting"], ["waiting"]]
     said = machine.sh(f"cit-schedule --explain {small}", later=2 * clock.HOUR).stdout
-    assert re.fullmatch(rf"1 jobs are before it\nsun: kept free for {big[-6:]}-sh, which waits since 20\S+Z\n", said)
+    assert re.fullmatch(rf"1 job is before it\nsun: kept free for {big[-6:]}-sh, which waits since 20\S+Z\n", said)
     assert "\nsun: chosen" in machine.sh(f"cit-schedule --explain {small}").stdout
     machine.schedule()
     assert [machine.states(job) for job in (big, small)] == [["waiting"], ["assigned"]], "at first smaller ones go before it"
