@@ -32,7 +32,7 @@ class Cutter:
     """The relay, seen from the test; `passed` are the bytes that each connection so far let through, in and out."""
 
     def __init__(self, lan: Lan, node: Node) -> None:
-        self.address, self.port, self.node = "10.77.0.254", next(PORTS), node
+        self.address, self.port, self.lan, self.node = "10.77.0.254", next(PORTS), lan, node
         inside = ["nsenter", "-t", str(lan.pid), "--net", "--"]
         words = [*inside, sys.executable, str(Path(__file__).resolve()), str(self.port), node.address, str(node.port)]
         self.relay = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

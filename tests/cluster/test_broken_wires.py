@@ -5,7 +5,9 @@ After it is whole again and everybody had one tick, every job has run once, and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -121,3 +123,42 @@ def test_between_queue_and_builder_and_home_again(wired: Wired) -> None:
         assert spool.listing(moon.path(f".cit/{state}")) == []
     cluster.tick()
     assert cluster.counts() == {"done": count} and len(moon.path("marks").read_text().split()) == count
+
+
+def test_silence_in_one_direction_is_given_up_and_loses_nothing(lan) -> None:
+    """Nobody is told: packets of one direction are lost from the start, or nothing comes any more over a connection that was made."""
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        wired = Wired(lan, stack)
+        cluster, ada, hub, moon = wired.cluster, wired.ada, wired.hub, wired.moon
+        hub.sh("cit config transport ssh", status=None)
+        moon.sh("cit config transport ssh", status=None)
+        ada.sh("seq 4 | cit push -q --each - -- sh -c 'echo {} >>~/marks'")
+        hub.sh("cit-schedule --from waiting --to assigned --queue @main; cit-deliver -q --from assigned --to sent --queue @main")
+        moon.sh("cit-run -q --from inbox --to finished")
+        ada.sh("seq 5 8 | cit push -q --each - -- sh -c 'echo {} >>~/marks'")
+        hub.sh("cit-schedule --from waiting --to assigned --queue @main")
+
+        switch = wired.to_moon.lan
+        for one in (ada, moon):  # what they send is lost on its way, what they hear arrives
+            switch.sh(f"ip -n {one.machine.name} neigh replace 10.77.0.254 lladdr 02:00:00:00:00:01 dev eth0 nud permanent")
+        wired.to_moon.stall(3300, "out")  # no packet is lost here, but from some moment on nothing comes
+        acts = [
+            (ada, "cit push -q -- sh -c 'echo 9 >>~/marks'"),
+            (hub, "cit-deliver -q --from assigned --to sent --queue @main"),
+            (moon, "cit-sync -q"),
+        ]
+        started = time.monotonic()
+        calls = [pool.submit(each.sh, act, status=None) for each, act in acts]
+        assert {call.result().returncode for call in calls} <= {69, 75} and time.monotonic() - started < 40
+        for one in (ada, moon):
+            switch.sh(f"ip -n {one.machine.name} neigh del 10.77.0.254 dev eth0")
+        wired.to_hub.heal()
+        wired.to_moon.heal()
+        hub.sh("rm -f .cit/queues/main/*/.doors")
+        moon.sh("rm -f .cit/*/.doors; cit-tick")
+        ada.sh("cit outbox send >send")
+        for _ in range(2):
+            cluster.tick(hub)
+            cluster.tick(moon)
+        marks = moon.path("marks").read_text().split()
+        assert sorted(marks) == [*"123456789"] and cluster.counts() == {"done": 9}
