@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING
 
 from . import body, clock, home
 from .errors import UNREACHABLE, CitError
 
 if TYPE_CHECKING:
+    from subprocess import Popen
+
     from .home import Queue
 
 FRESH = 10 * clock.SECOND  # how long an answer about being alive is believed
 PATIENCE = 10.0  # seconds until an answer must be complete
+HINT = "it is asked anew next time"
 SHORT = 3.0  # the same, where somebody only wants to know who is there
 
 
@@ -28,29 +32,61 @@ def ask(place: str, *words: str, seconds: float = PATIENCE, fine: tuple[int, ...
 
     Statuses that are `fine` are answers as well: `have` ends with 1 where something is not there.
     """
-    import signal
     import subprocess
 
-    command = ["cit-deliver", "-q", "--ask", place, *words]
-    try:
-        asking = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, close_fds=True
-        )
-    except OSError as error:
-        raise CitError(UNREACHABLE, f"cit-deliver does not start: {error.strerror}", "cit doctor tells what is missing") from None
+    asking = _started(place, words)
     try:
         answer, said = asking.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise CitError(UNREACHABLE, f"no answer from {place} within {seconds:g} s", "it is asked anew next time") from None
+        raise CitError(UNREACHABLE, f"no answer from {place} within {seconds:g} s", HINT) from None
     finally:
-        if asking.poll() is None:  # it and the connection that it has: no time is left, or somebody pressed ^C
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(asking.pid, signal.SIGKILL)
-            asking.communicate()
-    if asking.returncode and asking.returncode not in fine:
-        status = asking.returncode if 0 < asking.returncode < 128 else UNREACHABLE
-        raise CitError(status, complaint(said) or f"cit-deliver ended with status {asking.returncode}", "it is asked anew next time")
+        _stop(asking)
+    _check(asking.returncode, said, fine)
     return answer
+
+
+def pieces(place: str, *words: str) -> Iterator[bytes]:
+    """The same for answers of any size, as they come; the carrier itself gives up where nothing comes for a minute. Errors at the end."""
+    import tempfile
+
+    with tempfile.TemporaryFile() as said:
+        asking = _started(place, words, said)
+        assert asking.stdout is not None
+        try:
+            while piece := os.read(asking.stdout.fileno(), 1 << 20):
+                yield piece
+            asking.wait()
+        finally:
+            _stop(asking)
+        said.seek(0)
+        _check(asking.returncode, said.read(), ())
+
+
+def _started(place: str, words: Sequence[str], said: IO[bytes] | None = None) -> Popen[bytes]:
+    import subprocess
+
+    command = ["cit-deliver", "-q", "--ask", place, *words]
+    errors = said or subprocess.PIPE
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+    except OSError as error:
+        raise CitError(UNREACHABLE, f"cit-deliver does not start: {error.strerror}", "cit doctor tells what is missing") from None
+
+
+def _stop(asking: Popen[bytes]) -> None:
+    """End it and the connection that it has, if it has not ended: no time is left, or somebody pressed ^C."""
+    import signal
+
+    if asking.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(asking.pid, signal.SIGKILL)
+        asking.communicate()
+
+
+def _check(ended: int, said: bytes, fine: tuple[int, ...]) -> None:
+    if ended and ended not in fine:
+        status = ended if 0 < ended < 128 else UNREACHABLE
+        raise CitError(status, complaint(said) or f"cit-deliver ended with status {ended}", HINT)
 
 
 def complaint(said: bytes) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Optional, Union
 
-from .cit_format import body, clock, fetch, frame, heartbeat, home, masks, names, reader, spool
+from .cit_format import body, clock, document, fetch, frame, heartbeat, home, masks, names, reader, spool
 from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
 from .cit_format.version import VERSION
 
@@ -115,16 +115,23 @@ def alive(place: Place, who: str = "") -> bytes:
     return body.row(name, state, clock.iso(clock.now()), VERSION, who or "-")
 
 
-def builders(queue: home.Queue, whole: bool = True) -> bytes:
-    """The builder documents of a queue, then the last heartbeat of each, framed; not `whole`: without the jobs of others, and so unsigned."""
+def builders(queue: home.Queue, sees: Sees = None) -> bytes:
+    """The builder documents of a queue, then the last heartbeat of each, framed; of its jobs those that one may see, and so unsigned."""
+    lying = ((queue / "sent" / name, name) for name in spool.listing(queue / "sent") if sees is not None)
+    mine = {name.partition(".")[2][: -len(".cit")] for path, name in lying if is_seen(path, sees)}
     pieces = []
     for directory in (queue / "builders", queue / "builders" / heartbeat.CACHE):
         for name in spool.listing(directory):
             with contextlib.suppress(FileNotFoundError, CitError):
-                document = reader.parse((directory / name).read_bytes())
-                load = document.find("load")
-                pieces.append(document.raw if whole or load is None else document.raw[: load.end])
+                known = reader.parse((directory / name).read_bytes())
+                load = known.find("load")
+                pieces.append(known.raw if sees is None or load is None else known.raw[: load.end] + jobs_among(known, mine))
     return framed(pieces)
+
+
+def jobs_among(heard: document.Document, some: set[str]) -> bytes:
+    """The section `jobs` of a heartbeat, of these jobs alone."""
+    return document.section("jobs", "tsv", body.tsv(row for section in heard.all("jobs") for row in section.rows() if row[0] in some))
 
 
 def load(account: home.Account, queue: str = "") -> bytes:
@@ -221,7 +228,7 @@ def answer(place: Place, verb: str, words: list[str], who: str = "", sees: Sees 
     if verb == "have":
         return have(place, words, sees)
     if isinstance(place, home.Queue):
-        return [builders(place, whole=not role) if verb == "builders" else alive(place, who)], OK
+        return [builders(place, sees) if verb == "builders" else alive(place, who)], OK
     if verb == "log":
         return log(place, words[0], words[1], sees), OK
     if verb == "file":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from . import moves, places, screen, story
-from .cit_format import body, clock, messages, reader
+from .cit_format import body, clock, home, messages, reader
 from .cit_format.errors import CitError
 from .places import Copy, Home
+
+_NOTHING: Mapping[str, str] = {}
 
 
 class Job(NamedTuple):
@@ -48,6 +51,8 @@ class Job(NamedTuple):
 
 def state(copy: Copy, said: moves.Facts) -> str:
     """The state of a job whose best copy this is; empty where only the document knows."""
+    if copy.place == "outbox" and copy.directory.endswith("/sent"):
+        return said.state or "PENDING"  # of a queue elsewhere, of which no more was heard
     if copy.place in ("waiting", "outbox", "assigned", "inbox"):
         return "PENDING"
     if copy.place == "running":
@@ -57,11 +62,11 @@ def state(copy: Copy, said: moves.Facts) -> str:
     return {"held": "HELD", "refused": "REFUSED"}.get(copy.place) or (said.state if said.state in story.FINAL else None) or ""
 
 
-def job_of(copies: list[Copy], said: moves.Facts, now: int) -> Job:
-    """The line of a job, from its copies and what the logs say of it."""
+def job_of(copies: list[Copy], said: moves.Facts, now: int, queues: Mapping[str, str] = _NOTHING) -> Job:
+    """The line of a job, from its copies and what the logs say of it; `queues` are directories' names by full names."""
     copy = places.best(copies)
     word = state(copy, said)
-    queue = next((os.path.basename(other.queue) for other in copies if other.queue), "")
+    queue = next((os.path.basename(other.queue) for other in copies if other.queue), "") or queues.get(said.queue or "", "")
     submitter, builder, started, ended = said.submitter, said.builder, said.started, said.ended
     elapsed = max(0, (ended or now) - started) if started and (ended or word == "RUNNING") else None
     if not word or (word in story.FINAL and elapsed is None):
@@ -80,8 +85,30 @@ def lines(jobs: dict[str, list[Copy]], there: Home, now: int) -> list[Job]:
         return []
     logs = moves.read([*there.queues, *filter(None, [there.account])], clock.id_day(min(jobs)))
     said = moves.facts(reversed(list(logs)), {job[:26].encode() for job in jobs})
+    for job, moment in running(there).items():
+        if job in jobs:
+            _run(said.setdefault(job, moves.Facts()), moment)
+    queues = {home.Queue(path).full_name: path.name for path in there.queues} if any(each.queue for each in said.values()) else {}
     nothing = moves.Facts()
-    return [job_of(several, said.get(job, nothing), now) for job, several in jobs.items()]
+    return [job_of(several, said.get(job, nothing), now, queues) for job, several in jobs.items()]
+
+
+def running(there: Home) -> dict[str, int]:
+    """The jobs that builders elsewhere said they run, and since when: what their queues heard of them last."""
+    found: dict[str, int] = {}
+    for heard in (path for queue in there.queues for path in sorted(queue.glob("builders/.load/*.cit"))):
+        try:
+            rows = [row for section in reader.parse(heard.read_bytes()).all("jobs") for row in section.rows() if row[1:2] != ["PENDING"]]
+            found.update((row[0].partition("-")[0].partition(".")[0], clock.parse(row[2])) for row in rows if len(row) == 3)
+        except (CitError, FileNotFoundError):
+            continue  # it is told by those who ask the builder
+    return found
+
+
+def _run(said: moves.Facts, since: int) -> None:
+    """It runs, unless an end is known."""
+    if said.state not in story.FINAL:
+        said.state, said.started = "RUNNING", said.started or since
 
 
 def opened(copy: Copy) -> story.Story:

@@ -1,8 +1,10 @@
 """cit log: what a job printed, its secrets as ***; -f follows it and ends when the job does.
 
-Reads: work/COPY-NAME.log of this account. Writes: the log, uncut byte for byte in a pipe; on a terminal without what terminals obey.
-Exits: 0; 66 no such job, or its log is elsewhere (docs/messages.md).
+Reads: work/COPY-NAME.log of this account; else what the read door of the job's builder gives of it.
+Writes: the log, uncut byte for byte in a pipe; on a terminal without what terminals obey.
+Exits: 0; 66 no such job, or no log; 69 its builder cannot be had (docs/messages.md).
 How: the kernel tells when the file grows; the job has ended when its record says so. Colours are taken out, a CR before a newline too.
+A builder elsewhere is asked again after 0.2 s, and less and less often while nothing new comes.
 Pages: docs/stages/report.md
 """
 
@@ -18,12 +20,12 @@ from typing import Optional
 
 import typer
 
-from . import look, places, story
+from . import far, look, places, remote, story
 from .cit_format import clock, masks, messages
 from .cit_format.errors import OK, CitError
 from .look import Seen
 from .places import Home
-from .watch import Watch
+from .watch import Pace, Watch
 
 CHUNK = 1 << 20  # bytes
 SOON = 2.0  # seconds in which a job is expected to begin without a word about it
@@ -52,10 +54,13 @@ class Cleaner:
 
 
 class Writer:
-    """Writes pieces of a log to stdout, without the secrets of its job, cleaned where it is a terminal. Made before the log is read."""
+    """Writes pieces of a log to stdout, without the secrets of its job, cleaned where it is a terminal.
 
-    def __init__(self, log: Path) -> None:
-        self.mask = masks.Mask(masks.known(str(log)))
+    Made before the log is read; None: what its builder's door gives has none.
+    """
+
+    def __init__(self, log: Path | None) -> None:
+        self.mask = masks.Mask(masks.known(str(log)) if log else [])
         self.cleaner = Cleaner() if sys.stdout.isatty() else None
 
     def write(self, piece: bytes, last: bool = False) -> None:
@@ -89,7 +94,14 @@ def followed(job: Seen, there: Home) -> None:
     """Write the log as it grows, from before its first line, until the job has ended."""
     with Watch(sys.stdout.fileno()) as watch:
         watch.add([*([there.account / "work", there.account / "log"] if there.account else []), *(queue / "log" for queue in there.queues)])
-        log = _begun(job, there, watch)
+        asker = far.asker_for(job)
+        job, log = _begun(job, there, watch, asker)
+        if log is None:
+            away, writer = far.place(job), Writer(None)
+            assert away is not None
+            far.followed(job, away, lambda: look.one(job.document.id, there, clock.now(), asker), has_ended, writer.write, watch)
+            writer.write(b"", last=True)
+            return
         record = Path(f"{str(log)[:-4]}.run")
         watch.add([record])
         writer = Writer(log)
@@ -103,20 +115,24 @@ def followed(job: Seen, there: Home) -> None:
         os.close(fd)
 
 
-def _begun(job: Seen, there: Home, watch: Watch) -> Path:
-    """Where the log lies, once there is one; 66 where the job ended without any."""
+def _begun(job: Seen, there: Home, watch: Watch, asker: remote.Asker | None) -> tuple[Seen, Path | None]:
+    """The job, and where its log lies, once there is one (None: elsewhere); 66 where the job ended without any."""
     since: float | None = time.monotonic()
+    pace = Pace()
     while True:
         log = job.work(".log")
-        if log:
-            return log
+        if log or far.place(job):
+            return job, log
         if job.state not in ("PENDING", "HELD", "RUNNING"):
-            return look.log_of(job)
+            return job, look.log_of(job)
         if since is not None and time.monotonic() > since + SOON:
             messages.tell("note", f"{job.state}: its log will follow", job.document.label, f"cit why {job.short}")
             since = None
-        watch.wait()
-        job = look.one(job.document.id, there, clock.now())
+        if asker is None:
+            watch.wait()
+        else:
+            far.waited(watch, pace)
+        job = look.one(job.document.id, there, clock.now(), asker)
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
@@ -132,12 +148,18 @@ def main(
     """What a job printed."""
     messages.set_up("cit-log", quiet)
     there = places.here(queue)
-    wanted = look.one(job or "last", there, clock.now())
+    wanted = look.one(job or "last", there, clock.now(), None if path else remote.Asker())
     if path:
         print(look.log_of(wanted))
         return OK
     if follow and not has_ended(wanted):
         followed(wanted, there)
+        return OK
+    away = None if wanted.work(".log") else far.place(wanted)
+    if away:
+        writer = Writer(None)
+        far.copied(wanted, away, 0, writer.write)
+        writer.write(b"", last=True)
         return OK
     log = look.log_of(wanted)
     writer = Writer(log)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import lines, lookup, places, story
+from . import lines, lookup, places, remote, story
 from .cit_format import reader
 from .cit_format.document import Document
 from .cit_format.errors import NOT_FOUND, CitError
@@ -44,22 +44,35 @@ class Seen(NamedTuple):
         return path if path and path.exists() else None
 
 
-def seen(wanted: str, there: Home, now: int) -> list[Seen]:
+def copies(wanted: str, there: Home, asker: remote.Asker | None) -> dict[str, list[Copy]]:
+    """The copies of the job that is meant, by job (an array: of each task). `asker` asks queues elsewhere what has become of it. 66 not found."""
+    try:
+        found = lookup.present(wanted, there)
+    except CitError as error:
+        if error.status != NOT_FOUND or asker is None or not remote.search(wanted, there, asker):
+            raise
+        found = lookup.present(wanted, there)
+    jobs = places.by_job(found)
+    if asker is not None and remote.freshen(jobs, there, asker):
+        jobs = places.by_job(dict.fromkeys(copy for job in jobs for copy in places.copies_of(job, there)))
+    return jobs
+
+
+def seen(wanted: str, there: Home, now: int, asker: remote.Asker | None = None) -> list[Seen]:
     """The job that is meant (an array: each of its tasks), or the jobs in a file. 65 does not parse, 66 not found."""
     if lookup.is_file(wanted):
         return list(_in_file(wanted, there))
     for _ in range(3):
         try:
-            jobs = places.by_job(lookup.present(wanted, there))
-            return [_opened(job, several, there, now) for job, several in jobs.items()]
+            return [_opened(job, several, there, now) for job, several in copies(wanted, there, asker).items()]
         except FileNotFoundError:
             continue  # it moved on between the look and the opening
     raise CitError(NOT_FOUND, f"job {wanted} moves faster than it can be read", "try again")
 
 
-def one(wanted: str, there: Home, now: int) -> Seen:
+def one(wanted: str, there: Home, now: int, asker: remote.Asker | None = None) -> Seen:
     """The one job that is meant; of an array the document that its tasks are dealt from, or its last task."""
-    found = seen(wanted, there, now)
+    found = seen(wanted, there, now, asker)
     whole = [each for each in found if each.told.get("task") is None]
     return (whole or found)[-1]
 

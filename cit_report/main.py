@@ -99,11 +99,13 @@ def shown(told: story.Story, now: int) -> dict[str, screen.Value]:
 
 def files(wanted: list[str], queue: str | None) -> list[str]:
     """The files to read: as named, or where the named jobs lie; the last few jobs where a person at a terminal names nothing."""
-    from . import board, lookup, places
+    from . import board, look, lookup, places, remote
 
     if not wanted and sys.stdin.isatty():
         return [job.copy.path for job in board.listed(places.here(queue), board.Wish(), clock.now())]
-    return [word if word == "-" or lookup.is_file(word) else places.best(lookup.present(word, places.here(queue))).path for word in wanted]
+    asker = remote.Asker()
+    jobs = {word: look.copies(word, places.here(queue), asker) for word in wanted if word != "-" and not lookup.is_file(word)}
+    return [places.best(copy for several in jobs[word].values() for copy in several).path if word in jobs else word for word in wanted]
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

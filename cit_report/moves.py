@@ -18,7 +18,7 @@ _FINAL = frozenset(word.encode() for word in story.FINAL)
 class Facts:
     """What the logs say of one job; times in microseconds, None where they do not say it."""
 
-    __slots__ = ("submitter", "accepted", "builder", "started", "ended", "state")
+    __slots__ = ("submitter", "accepted", "builder", "started", "ended", "state", "queue")
 
     def __init__(self) -> None:
         self.submitter: str | None = None
@@ -27,6 +27,7 @@ class Facts:
         self.started: int | None = None
         self.ended: int | None = None
         self.state: str | None = None  # RUNNING, or how it ended
+        self.queue: str | None = None  # NAME@FINGERPRINT of the queue that it was kept for here, or sent to from here
 
 
 def read(directories: Iterable[Path], since: str = "") -> Iterator[bytes]:
@@ -76,6 +77,8 @@ def _add(of: Facts, fields: list[bytes]) -> None:
             of.ended = _moment(time)
         if stage == b"deliver" and detail:
             of.builder = _text(detail)
+    elif word in (b"kept", b"sent") and stage == b"queue":
+        of.queue = _text(detail)
     elif word == b"accepted":
         of.submitter, of.accepted = _text(detail), _moment(time)
     elif word == b"assigned":

@@ -14,7 +14,7 @@ from typing import Optional
 
 import typer
 
-from . import look, places, screen, story
+from . import look, places, remote, screen, story
 from .cit_format import body, clock, messages
 from .cit_format.errors import OK
 from .look import Seen
@@ -174,8 +174,9 @@ def main(
     """One job whole: who, what, state, times, figures, and where everything lies."""
     form = screen.form(table, tsv, json)
     there, now = places.here(queue), clock.now()
+    asker = None if path or identity else remote.Asker()
     first = True
-    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now)]:
+    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now, asker)]:
         if raw:
             sys.stdout.buffer.write(job.document.raw)
         elif path or identity:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import look, places, screen
+from . import look, places, remote, screen
 from .cit_format import clock, messages, sshsig, trust
 from .cit_format.document import Document, Section
 from .cit_format.errors import DENIED, OK, CitError, worst
@@ -202,8 +202,9 @@ def main(
     messages.set_up("cit-trace", quiet)
     form = screen.form(table, tsv, json)
     there = places.here(queue)
+    asker = remote.Asker()
     status, lines, told = OK, [], []
-    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, clock.now())]:
+    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, clock.now(), asker)]:
         lists, revoked = ([signers_file], []) if signers_file else signers(job.document, there)
         gone = merged(lists, revoked[0]) if revoked else None
         found, faults = traced(job.document, merged(lists), gone)

@@ -1,9 +1,10 @@
 """cit wait: returns when jobs have ended, with the job's own status.
 
-Reads: `done` of the queue; `finished` of this account for a queue that is elsewhere. Writes: nothing to stdout.
+Reads: `done` of the queue; `finished` of this account; of a queue elsewhere what it says at its door. Writes: nothing to stdout.
 Exits: of one job its status: 124 over its time, 125 cit itself failed, 128+signal; of several the greatest; 75 --timeout;
 66 no such job (docs/messages.md).
-How: the kernel tells when the queue's log or `done` changes. A job that will be tried again has not ended.
+How: the kernel tells when the queue's log or `done` changes; a queue elsewhere is asked after 0.2 s, then less and less often, every
+5 s at last, also while it cannot be had. A job that will be tried again has not ended.
 Pages: docs/stages/report.md
 """
 
@@ -14,13 +15,13 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import look, places, story
-from .cit_format import attempts, clock, messages
+from . import look, places, remote, story
+from .cit_format import attempts, clock, home, messages
 from .cit_format.document import Document
 from .cit_format.errors import LATER, NOT_FOUND, CitError
 from .cit_format.reader import parse
 from .places import Copy, Home
-from .watch import Watch
+from .watch import Pace, Watch
 
 GONE = 3  # looks in a row that find a job nowhere
 
@@ -94,6 +95,7 @@ def waited(jobs: list[look.Seen], there: Home, until: float | None) -> list[End]
     refused = [End(job.short, "REFUSED", 125) for job in jobs if job.place == "refused"]
     pending = wanted_ends([job for job in jobs if job.place != "refused"])
     queued_here = all(any(copy.queue for copy in job.copies) for job in jobs)
+    away = Elsewhere(jobs, there)
     ended: list[End] = []
     missing = 0
     with Watch() as watch:
@@ -101,6 +103,7 @@ def waited(jobs: list[look.Seen], there: Home, until: float | None) -> list[End]
             watch.add(queue / part for queue in there.queues for part in ("log", "done", *(f"done/{clock.id_day(job)}" for job in pending)))
             if there.account:
                 watch.add([there.account / "finished"])
+            away.ask(pending)
             found = ends(pending, there, queued_here)
             ended += found.values()
             pending -= set(found)
@@ -111,8 +114,34 @@ def waited(jobs: list[look.Seen], there: Home, until: float | None) -> list[End]
                 raise CitError(NOT_FOUND, f"{min(pending)[-6:]} is nowhere any more", "cit fsck looks for what is in the wrong place")
             if until is not None and time.monotonic() >= until:
                 raise CitError(LATER, f"not ended yet: {', '.join(sorted(job[20:] for job in pending))}", "cit why JOB says why")
-            watch.wait(until)
+            watch.wait(min((moment for moment in (until, away.due) if moment is not None), default=None))
     return refused + ended
+
+
+class Elsewhere:
+    """Those of the jobs that are in queues elsewhere; these are asked, all jobs in one question, when it is time."""
+
+    def __init__(self, jobs: list[look.Seen], there: Home) -> None:
+        found = [(remote.of_job(job.copies, there), job.document.id) for job in jobs]
+        self.queues: dict[home.Queue, list[str]] = {}
+        for queue, identity in found:
+            if queue and identity not in self.queues.setdefault(queue, []):
+                self.queues[queue].append(identity)
+        self.asker = remote.Asker(patient=True)
+        self.pace = Pace()
+        self.due: float | None = time.monotonic() if self.queues else None
+
+    def ask(self, pending: set[str]) -> None:
+        """Hear of those that have ended meanwhile, if it is time."""
+        if self.due is None or time.monotonic() < self.due:
+            return
+        left = {job.partition("_")[0] for job in pending}
+        for queue, identities in self.queues.items():
+            states = self.asker.states(queue, [identity for identity in identities if identity in left])
+            for identity, state in states.items():
+                if state in ("done", "refused"):
+                    self.asker.job(queue, identity)
+        self.due = self.pace()
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,24 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+SOONEST, LATEST = 0.2, 5.0  # seconds between questions to a door
 PATIENCE = 1.0  # seconds between looks where nothing is told
+
+
+class Pace:
+    """How long to wait until somebody elsewhere is asked again: 0.2 seconds, then longer each time, 5 at most."""
+
+    def __init__(self) -> None:
+        self.pause = SOONEST
+
+    def __call__(self) -> float:
+        """When to ask again (time.monotonic)."""
+        pause, self.pause = self.pause, min(LATEST, self.pause * 1.5)
+        return time.monotonic() + pause
+
+    def again(self) -> None:
+        """Something was new: more may come soon."""
+        self.pause = SOONEST
 
 
 class Watch:

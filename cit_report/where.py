@@ -12,8 +12,8 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import look, places, screen
-from .cit_format import clock, frame, home, messages, reader, spool, trust
+from . import look, places, remote, screen
+from .cit_format import clock, frame, home, hosts, messages, reader, spool, trust
 from .cit_format.errors import NOT_FOUND, OK, CitError
 from .look import Seen
 
@@ -48,10 +48,10 @@ def where(job: Seen) -> Where:
         return Where(builder or "local", str(job.there.account), *paths)
     if given is None:
         raise CitError(NOT_FOUND, f"no builder has it: it is {job.state}", f"cit why {job.short}", job.document.label)
-    doors = builder_doors(job)
-    if builder not in doors:
+    door = hosts.door_of(home.path() / "hosts", "builder", builder, clock.now()) or builder_doors(job).get(builder, "")
+    if not door:
         raise CitError(NOT_FOUND, f"it ran on {builder}, whose door its queue does not know", "`cit builders` lists them", job.document.label)
-    return Where(builder, doors[builder], *paths)
+    return Where(builder, door, *paths)
 
 
 def _own(job: Seen, given: trust.Assignment) -> str:
@@ -98,9 +98,10 @@ def main(
     messages.set_up("cit-where", quiet)
     form = screen.form(table, tsv, json)
     there = places.here(queue)
+    asker = remote.Asker()
     rows: list[dict[str, screen.Value]] = []
     for wanted in jobs or ["last"]:
-        for job in look.seen(wanted, there, clock.now()):
+        for job in look.seen(wanted, there, clock.now(), asker):
             found = where(job)
             rows.append({"short": job.short, "id": job.document.id, "name": job.document.name, **found._asdict()})
     screen.show(COLUMNS if form == screen.TABLE else FILE_COLUMNS, rows, form)

@@ -1,0 +1,72 @@
+"""The log of a job whose builder is elsewhere: by that builder's read door, from the byte on that we have (docs/stages/report.md)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from . import remote
+from .cit_format import ask, messages
+from .cit_format.errors import NOT_FOUND, CitError
+from .look import Seen
+from .watch import Pace, Watch
+from .where import Where, where
+
+
+def place(job: Seen) -> Where | None:
+    """The account elsewhere that has the job's files; None where nobody has them yet, or this one. 66, 69 where its door is not to be had."""
+    if not list(job.document.all("assignment")):
+        return None
+    found = where(job)
+    return None if job.there.account and found.place == str(job.there.account) else found
+
+
+def copied(job: Seen, there: Where, offset: int, write: Callable[[bytes], object]) -> int:
+    """Write what its log has from this byte on; how many bytes it has then. 66 there is none, 69 its builder is out of reach."""
+    name = there.log.removeprefix("work/").removesuffix(".log")
+    try:
+        for piece in ask.pieces(there.place, "log", name, str(offset)):
+            write(piece)
+            offset += len(piece)
+    except CitError as error:
+        what = f"its log is on {there.builder}, at {there.place}: {error.what}"
+        raise CitError(
+            error.status, what, f"cit log {job.short} asks there again; or, with rights of your own: cit shell {job.short}", job.document.label
+        ) from None
+    return offset
+
+
+def followed(
+    job: Seen, there: Where, again: Callable[[], Seen], has_ended: Callable[[Seen], bool], write: Callable[[bytes], object], watch: Watch
+) -> None:
+    """Write its log as it grows, until the job has ended, or nobody reads it any more. `again` looks at the job once more."""
+    offset, pace, told = 0, Pace(), False
+    while True:
+        over = has_ended(job)
+        try:
+            before, offset = offset, copied(job, there, offset, write)
+            if offset > before:
+                pace.again()
+        except CitError as error:
+            if over:
+                raise
+            if error.status != NOT_FOUND and not told:  # not there yet is no news
+                told = True
+                messages.tell("warning", error.what, error.where, "it goes on when that builder can be had")
+        if over or not waited(watch, pace):
+            return
+        job = again()
+
+
+def waited(watch: Watch, pace: Pace) -> bool:
+    """Wait until it is time to ask again; whether anybody listens still."""
+    until = pace()
+    while time.monotonic() < until:
+        if not watch.wait(until):
+            return False
+    return True
+
+
+def asker_for(job: Seen) -> remote.Asker | None:
+    """Who asks about a job again and again: nobody where its queue is here."""
+    return remote.Asker(patient=True) if remote.of_job(job.copies, job.there) else None

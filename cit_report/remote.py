@@ -1,0 +1,248 @@
+"""What is heard of jobs in queues that lie elsewhere, by way of their doors; and kept, so that it is known without asking (docs/stages/report.md).
+
+    queues/NAME/waiting held sent refused done/DAY   documents as they were heard last, in the states that they tell
+    queues/NAME/builders/.load/BUILDER.cit           how its builders were, with their jobs
+    queues/NAME/log/DAY.tsv                          what the documents tell of ends
+    queues/NAME/.heard                               touched when the queue answered last
+
+So whatever looks around in a home sees a queue elsewhere as a part of itself, a little late. Who does not answer is told of once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from . import places, relog, story
+from .cit_format import ask, attempts, body, clock, frame, home, messages, names, reader, spool, trust
+from .cit_format.document import Document
+from .cit_format.errors import NO, NOT_FOUND, CitError
+from .places import Copy, Home
+
+ACTIVE = ("waiting", "held", "assigned", "sent")
+AT_ONCE = 4  # questions at a time
+MOST = 1000  # IDs in one question
+NEWEST = 10  # ends that a listing asks for
+
+Answer = TypeVar("Answer")
+Word = TypeVar("Word")
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+def place(document: Document, now: int) -> tuple[str, names.FileName]:
+    """The state in which a document lies at its queue, as it tells itself, and its name without KEY."""
+    given, told = trust.assignment(document), str(story.told(document)["state"])
+    name = names.FileName(document.id, document.name, "", given.task if given else None, given.attempt if given else None)
+    if told == "REFUSED":
+        return "refused", name
+    if given and attempts.again(document, now):
+        return "waiting", name._replace(attempt=given.attempt + 1)
+    if attempts.ending(document) or told in story.FINAL:
+        return f"done/{clock.id_day(document.id)}", name
+    return ("sent" if given else "held" if told == "HELD" else "waiting"), name
+
+
+def is_settled(copies: Iterable[Copy]) -> bool:
+    """Whether nothing new is to be expected of a job: it has ended or was refused, or was never sent."""
+    best = places.best(copies)
+    return best.place in ("done", "refused") or (best.place == "outbox" and not best.directory.endswith("/sent"))
+
+
+# --- asking ---------------------------------------------------------------------------------------------------------
+
+
+class Asker:
+    """Asks doors in this run; a queue that does not answer is told of once, and not asked again unless `patient`."""
+
+    def __init__(self, seconds: float = ask.PATIENCE, patient: bool = False) -> None:
+        self.seconds = seconds
+        self.patient = patient
+        self.away: dict[Path, CitError] = {}
+
+    def ask(self, queue: home.Queue, *words: str, fine: tuple[int, ...] = ()) -> bytes | None:
+        """The answer to a verb; None where the queue does not answer. 66 as the door says it."""
+        if queue.path in self.away and not self.patient:
+            return None
+        try:
+            answer = ask.ask(ask.place_of(queue), *words, seconds=self.seconds, fine=fine)
+        except CitError as error:
+            if error.status == NOT_FOUND:
+                raise
+            if queue.path not in self.away:
+                hint = "this is what was heard before" if heard_at(queue) else "nothing was heard of it yet"
+                messages.tell("warning", f"queue @{queue.path.name} cannot be had: {error.what}", hint=hint)
+            self.away[queue.path] = error
+            return None
+        self.away.pop(queue.path, None)
+        with contextlib.suppress(OSError):
+            (queue / ".heard").touch()
+        return answer
+
+    def job(self, queue: home.Queue, identity: str) -> list[Document]:
+        """The documents of an ID, kept here as well; none where the queue does not answer, or does not know (or show) it."""
+        try:
+            answer = self.ask(queue, "get", identity)
+        except CitError:
+            return []
+        found = [] if answer is None else documents(answer)
+        if found:
+            keep(queue, identity, found, clock.now())
+        return found
+
+    def states(self, queue: home.Queue, identities: Sequence[str]) -> dict[str, str]:
+        """The states of these jobs, as far as the queue says them; `done` without the day."""
+        found: dict[str, str] = {}
+        for at in range(0, len(identities), MOST):
+            rows = body.rows(self.ask(queue, "have", *identities[at : at + MOST], fine=(NO,)) or b"")
+            found.update((row[0], row[1].partition("/")[0]) for row in rows if len(row) == 2 and row[1] != "-")
+        return found
+
+    def listing(self, queue: home.Queue) -> list[Copy] | None:
+        """Every copy that the queue shows of what is on its way or refused; None where it does not answer."""
+        answer = self.ask(queue, "ls")
+        if answer is None:
+            return None
+        rows = [row for row in body.rows(answer) if len(row) == 3]
+        known = [(state, parts) for state, name, _ in rows for parts in [names.parse(name)] if parts]
+        return [Copy(parts, f"@{queue.path.name}/{state}", state, str(queue.path)) for state, parts in known]
+
+    def builders(self, queue: home.Queue) -> None:
+        """Hear how its builders are, where it answers."""
+        answer = self.ask(queue, "builders")
+        if answer:
+            keep_builders(queue, documents(answer))
+
+
+def side_by_side(act: Callable[[Word], Answer], words: Sequence[Word]) -> list[Answer]:
+    """`act` on each, some at a time; the answers in order."""
+    if len(words) < 2:
+        return [act(word) for word in words]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(act, words))
+
+
+def documents(answer: bytes) -> list[Document]:
+    """The documents of a framed answer; what does not parse is left out. 65 where it was cut."""
+    whole = frame.unframed(reader.reader_of(answer), acts=False, strict=True)
+    return [each for each in reader.documents(whole) if isinstance(each, Document)]
+
+
+def heard_at(queue: home.Queue) -> int | None:
+    """When the queue answered last, microseconds; None: never."""
+    try:
+        return os.stat(queue / ".heard").st_mtime_ns // 1000
+    except FileNotFoundError:
+        return None
+
+
+# --- keeping --------------------------------------------------------------------------------------------------------
+
+
+def keep(queue: home.Queue, identity: str, found: Sequence[Document], now: int) -> None:
+    """Let these be the documents that are known of an ID, each in the state that it tells."""
+    wanted = {str(queue.path / state / str(name)): document for document in found for state, name in [place(document, now)]}
+    before = {copy.path for copy in places.copies_of(identity, Home([queue.path], None))}
+    for path, document in wanted.items():
+        if path not in before or Path(path).read_bytes() != document.raw:
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            home.write_new(Path(path), document.raw)
+            if "/done/" in path:
+                _log(queue, document)
+    for path in before - set(wanted):
+        Path(path).unlink(missing_ok=True)
+
+
+def _log(queue: home.Queue, document: Document) -> None:
+    """The lines that an ended document tells, in the logs of their days."""
+    (queue / "log").mkdir(mode=0o700, exist_ok=True)
+    for moment, line in relog.told(document, f"{place(document, 0)[1].copy}-{document.name}", ended=True):
+        with open(queue / "log" / f"{moment[:10]}.tsv", "ab") as log:
+            log.write(line)
+
+
+def keep_builders(queue: home.Queue, heard: Iterable[Document]) -> None:
+    """Keep how builders are: of each name the last document, which is its heartbeat where there is one."""
+    directory = queue / "builders" / ".load"
+    os.makedirs(directory, 0o700, exist_ok=True)
+    found = {
+        f"{name}.cit": document for document in heard for name in [document.table("builder").get("name")] if names.parse(f"{'0' * 26}-{name}.cit")
+    }
+    spool.replace_contents({directory / name: document.raw for name, document in found.items()})
+    for name in set(spool.listing(directory)) - set(found):
+        (directory / name).unlink(missing_ok=True)
+
+
+# --- what a view wants ----------------------------------------------------------------------------------------------
+
+
+def queues(there: Home) -> list[home.Queue]:
+    """Those of these queues that lie elsewhere."""
+    return [queue for queue in map(home.Queue, there.queues) if queue.remote]
+
+
+def of_job(copies: Iterable[Copy], there: Home) -> home.Queue | None:
+    """The queue elsewhere that a job went to, as its copies here tell; None where it is in none."""
+    elsewhere = queues(there)
+    for copy in copies if elsewhere else ():
+        if copy.queue:
+            return next((queue for queue in elsewhere if str(queue.path) == copy.queue), None)
+        if copy.place == "outbox":
+            with contextlib.suppress(FileNotFoundError, CitError):
+                with open(copy.path, "rb") as stream:
+                    named = str(reader.parse(stream.read()).table("job").get("queue", ""))
+                return next((queue for queue in elsewhere if queue.full_name == named), None)
+    return None
+
+
+def freshen(jobs: Mapping[str, list[Copy]], there: Home, asker: Asker) -> bool:
+    """Hear anew of those of these jobs that are elsewhere and may have gone on; whether anything was heard."""
+    wanted = {job.partition("_")[0]: copies for job, copies in jobs.items() if not is_settled(copies)}
+    found = [(queue, identity) for identity, copies in wanted.items() for queue in [of_job(copies, there)] if queue]
+    return any(asker.job(queue, identity) for queue, identity in found)
+
+
+def search(wanted: str, there: Home, asker: Asker) -> bool:
+    """Ask the queues elsewhere for a job that is not known here: by its whole ID all of them, by anything else the one that `--queue` names."""
+    elsewhere = queues(there)
+    identity = wanted.partition("_")[0].lower()
+    if names.parse(f"{identity}-x.cit"):
+        return any(asker.job(queue, identity) for queue in elsewhere)
+    if len(there.queues) == 1 and elsewhere:
+        from .lookup import fit
+
+        [queue] = elsewhere
+        fitting = [copy.file.id for copy in asker.listing(queue) or [] if fit(wanted.lower(), copy)]
+        return any(asker.job(queue, identity) for identity in list(dict.fromkeys(fitting))[:NEWEST])
+    return False
+
+
+def listed(queue: home.Queue, mine: Iterable[str], asker: Asker) -> list[Copy]:
+    """What the queue shows now, by names; ends of `mine` (IDs that were sent from here), as many as are worth asking for, are fetched."""
+    found, _ = side_by_side(lambda act: act(queue), [asker.listing, asker.builders])
+    if found is None:
+        return []
+    there = {copy.file.id: copy for copy in found}
+    before = list(active(queue))
+    for copy in before:  # what was heard before is moved to where it is now
+        now = there.get(copy.file.id)
+        if now is not None and now.place != copy.place:
+            os.makedirs(queue / now.place, 0o700, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(copy.path, queue / now.place / str(copy.file))
+    gone = sorted({*mine, *(copy.file.id for copy in before)} - set(there), reverse=True)
+    unknown = [identity for identity in gone if not any(places.done(Home([queue.path], None), clock.id_day(identity), identity))]
+    side_by_side(lambda identity: asker.job(queue, identity), unknown[:NEWEST])
+    return found
+
+
+def active(queue: home.Queue) -> Iterator[Copy]:
+    """The copies that were heard of what is on its way."""
+    for state in ACTIVE:
+        yield from places.copies(str(queue / state), state, str(queue.path))
