@@ -77,7 +77,11 @@ def all_places() -> list[Place]:
 
 def places(names: Sequence[str]) -> list[Place]:
     """The queues of these names; the build account where none is named."""
-    return [home.find_queue(name) for name in names] if names else [home.own_account()]
+    found: list[Place] = [home.find_queue(name) for name in names]
+    for place in found:
+        if isinstance(place, home.Queue) and place.remote:
+            raise CitError(CONFIG, f"queue {place.name} lies elsewhere", f"its own account lets people in: {place.door}")
+    return found or [home.own_account()]
 
 
 # --- the door -------------------------------------------------------------------------------------------------------

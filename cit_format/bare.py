@@ -12,7 +12,7 @@ from . import body, dictionary
 from .errors import CONFIG, DATA, CitError
 from .remarks import Remark, contents
 
-_KEYS = ("allowed_signers", "revoked_keys")
+_KEYS = ("allowed_names", "allowed_signers", "revoked_keys")
 
 
 def kind(name: str, content: bytes) -> str:
@@ -44,6 +44,10 @@ def remarks(what: str, name: str, content: bytes) -> Iterator[Remark]:
             from .signers import parse_revoked_keys
 
             parse_revoked_keys(content.decode(), name)
+        elif what == "allowed_names":
+            from .limited import parsed
+
+            parsed(content.decode(), name)
         elif what == "triggers":
             yield from _triggers(content.decode())
         elif what == "toml":

@@ -20,17 +20,22 @@ FILE = "allowed_names"
 Limits = Mapping[str, tuple[str, ...]]
 
 
-def read(place: Path) -> Limits:
-    """The patterns of each limited key of a queue; 78 where the list does not parse, or others can write it."""
-    path = place / FILE
+def parsed(text: str, name: str) -> Limits:
+    """The patterns of each limited key; 78 at NAME:LINE for a line that is not accepted."""
     found: dict[str, tuple[str, ...]] = {}
-    for number, line in enumerate((read_guarded(path, 0o022) or b"").decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         fingerprint, tab, names = line.partition("\t")
         if line.strip() and line[0] != "#":
             if not tab or not names:
-                raise CitError(CONFIG, "it is not FINGERPRINT, tab, NAMES", "cit allow --names writes it", f"{path}:{number}")
+                raise CitError(CONFIG, "it is not FINGERPRINT, tab, NAMES", "cit allow --names writes it", f"{name}:{number}")
             found[fingerprint] = (*found.get(fingerprint, ()), *names.split(","))
     return found
+
+
+def read(place: Path) -> Limits:
+    """The limits of a queue; 78 where the list does not parse, or others can write it."""
+    path = place / FILE
+    return parsed((read_guarded(path, 0o022) or b"").decode("utf-8", "replace"), str(path))
 
 
 def limit(place: Path, fingerprint: str, names: tuple[str, ...]) -> None:

@@ -198,13 +198,11 @@ def allow_(
         None, metavar="[USER@HOST KEYFILE|-|KEY [@QUEUE]...]", help="Who, with which key, where; without @QUEUE at the build account"
     ),
     control: bool = typer.Option(False, "--control", help="They may also cancel, hold and see every job there"),
-    reads: bool = typer.Option(False, "--read", help="They may also see jobs that say watch = readers"),
+    reads: bool = typer.Option(False, "--read", help="They may see jobs that say watch = readers; alone: look, submit none"),
     until: Optional[str] = typer.Option(None, "--until", metavar="DATE|DURATION", help="Until when: 2026-12-31, 30d, or a UTC time"),
     names: Optional[str] = typer.Option(None, "--names", metavar="GLOB,...", help="Only jobs of these names, at queues"),
     door: bool = typer.Option(False, "--door", help="Put the line into ~/.ssh/authorized_keys instead of printing it"),
-    out: Optional[str] = typer.Option(
-        None, "--revoke", metavar="USER@HOST|KEYFILE|FINGERPRINT", help="Take out; without @QUEUE everywhere here"
-    ),
+    out: Optional[str] = typer.Option(None, "--revoke", metavar="USER@HOST|KEYFILE|FINGERPRINT", help="Take out; without @QUEUE everywhere here"),
     keep_old: bool = typer.Option(False, "--keep-old", help="With --revoke: what they signed before is believed as before"),
     quiet: bool = QUIET,
     verbose: int = VERBOSE,
@@ -216,7 +214,7 @@ def allow_(
     if out is not None:
         allow.revoke(out, words or [], keep_old)
     elif words:
-        namespaces = ("cit-job", *["cit-control"] * control, *["cit-read"] * reads)
+        namespaces = (*["cit-job"] * (control or not reads), *["cit-control"] * control, *["cit-read"] * reads)
         line = allow.add(words, namespaces, until, names, door)
         write(f"{line}\n".encode() if line else b"")
     else:

@@ -121,8 +121,10 @@ def test_more_rights_a_date_and_names(desk: Desk) -> None:
     assert f'ada@moon namespaces="cit-control,cit-read",valid-before="20991231235959Z" ssh-ed25519 {desk.blob("ada")}' in desk.text("allowed_signers")
     desk.run("cit allow --names 'nightly-*,release' ben@moon ben.pub @main")
     assert desk.text("allowed_names") == f"{desk.fingerprint('ben')}\tnightly-*,release\n"
-    queue = desk.run("cit-report queues --tsv")[0]
-    assert queue
+    desk.run("cit check .cit/queues/main/allowed_names")
+    key = key_of(desk, "eve")
+    desk.run("cit allow --read eve@moon eve.pub @main")
+    assert f'eve@moon namespaces="cit-read" ssh-ed25519 {key}\n' in desk.text("allowed_signers"), "to look is not to submit"
     for name, status in (("nightly-zlib", 0), ("release", 0), ("other", 77)):
         made = f"CIT_USER=ben CIT_HOST=moon cit-trigger -J {name} --queue @main --key ben -- true"
         _, said = desk.run(f"{made} | cit-queue --to @main", status)
@@ -150,6 +152,12 @@ def test_a_revoked_key_is_out_everywhere_at_once(desk: Desk) -> None:
     assert desk.blob("ben") in desk.text("revoked_keys") and desk.blob("ben") in desk.text("revoked_keys", ".")
     for nobody in ("eve@moon", "SHA256:" + "x" * 43):
         assert "is allowed nothing here" in desk.run(f"cit allow --revoke {nobody}", 66)[1]
+
+
+def test_a_queue_elsewhere_lets_people_in_itself(desk: Desk) -> None:
+    desk.run("cit config @night remote true; cit config @night door ssh://cit@moon/@night")
+    assert "lies elsewhere" in desk.run("cit allow ada@moon ada.pub @night", 78)[1]
+    assert not any(line.startswith("@night") for line in desk.run("cit allow")[0].splitlines())
 
 
 def test_a_home_elsewhere_is_said_to_the_door(desk: Desk) -> None:
