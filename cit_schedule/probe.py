@@ -52,8 +52,9 @@ def noted(before: Asked | None, answer: Answer, now: int) -> Asked:
 
 def refreshed(queue: home.Queue, known: list[Builder], now: int) -> list[Builder]:
     """These builders, with what those of them say now that are worth a question."""
-    asked = builders.asked_before(queue)
-    due = [each for each in known if is_due(each, asked.get(each.name), now)]
+    asked, resting = builders.asked_before(queue), builders.doors_that_rest(queue, now)
+    due = [each for each in known if each.door not in resting and is_due(each, asked.get(each.name), now)]
+    due.sort(key=lambda each: asked[each.name].failures if each.name in asked else 0)  # who answered before is asked first
     if not due:
         return known
     found = answers(queue, due)

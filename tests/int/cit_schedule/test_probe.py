@@ -159,6 +159,15 @@ def test_what_does_not_answer_is_left_out_and_not_asked_again_at_once(cluster: C
     cluster.person.sh("cit-builders --queue @team", status=69)
 
 
+def test_a_door_that_rests_is_not_asked(cluster: Cluster) -> None:
+    star = cluster.members["star"].account.place
+    until = clock.iso(clock.now() + clock.MINUTE)
+    (cluster.queue_path("assigned") / ".doors").write_bytes(body.row(star, "3", until, "no route to host"))
+    (given,) = scheduled(cluster, 1)
+    assert given["builder"] == "moon" and f"star: not reached, tried again at {until}: no route to host" in given["weighed"]  # type: ignore[operator]
+    assert set(asked(cluster)) == {"moon"}
+
+
 def test_a_load_that_is_not_by_the_builder_is_not_believed(cluster: Cluster) -> None:
     queue = home.Queue(cluster.queue_path())
     moon, star = (cluster.members[name] for name in ("moon", "star"))
