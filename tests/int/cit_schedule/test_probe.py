@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cit_schedule import probe
-from cit_schedule.cit_format import address, builders, clock, document, heartbeat, home, reader, trust
+from cit_schedule.cit_format import address, body, builders, clock, document, heartbeat, home, reader, trust
 from cit_schedule.cit_format.builder import Builder, Heard
 from cit_schedule.cit_format.builders import Asked
 from cit_schedule.cit_format.errors import UNREACHABLE, CitError
