@@ -123,15 +123,18 @@ def test_load_is_signed_and_names_the_asking_queues_jobs_alone(house: House) -> 
         assert len(heard.jobs) == count and (count != 1 or heard.jobs[0].copy == f"{mine.id}.a1-mine")
 
 
-def test_builders_come_with_their_last_load(house: House) -> None:
-    ended(house, "mine")
+def test_builders_come_with_their_last_load_and_of_its_jobs_those_that_one_may_see(house: House) -> None:
+    for who in ("ada", "ben"):
+        given = house.assigned(house.job(who, who=who))
+        (house.account / "inbox" / f"1000-{clock.now():016d}.{given.id}.a1-{who}.cit").write_bytes(given.raw)
     heard = heartbeat.heartbeat(house.account, clock.now())
     assert asked(house, "put-done", heard, to="@main").returncode == 0
     (own,) = [(house.queue / "builders" / name).read_bytes() for name in spool.listing(house.queue / "builders")]
     assert [each.raw for each in within(asked(house, "builders", to="@main").stdout)] == [own, heard.raw]
-    described, load = within(asked(house, "builders", role="person", who="ada@sun", to="@main").stdout)
-    assert described.raw == own and heard.raw.startswith(load.raw)
-    assert [each.kind for each in load.sections] == ["builder", "signature", "load"], "whose jobs run there is not everybody's business"
+    described, load = within(asked(house, "builders", role="person", who="ben@sun", to="@main").stdout)
+    assert described.raw == own and [each.kind for each in load.sections] == ["builder", "signature", "load", "jobs"]
+    assert heard.raw.startswith(load.raw[: load.sections[2].end])
+    assert [row[0].rpartition("-")[2] for row in load.sections[3].rows()] == ["ben"], "whose jobs run there is not everybody's business"
 
 
 def test_alive_says_who_is_asking(house: House) -> None:
