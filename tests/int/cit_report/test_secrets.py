@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ CANARY = f"canary-{os.urandom(6).hex()}"
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home with a job in it that has printed its secret, and runs until the file `stop` is there."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "token").write_text(f"{CANARY}\n")
@@ -22,7 +23,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script += f"; until [ -e {tmp_path}/stop ]; do sleep 0.05; done"
     run("cit", "push", "-J", "job", "--no-source", "--secret", f"TOKEN=@{tmp_path}/token", "--", "sh", "-c", script)
     until(lambda: any(CANARY in log.read_text() for log in (tmp_path / ".cit/work").glob("*.log")))
-    return tmp_path
+    yield tmp_path
+    (tmp_path / "stop").touch()
 
 
 def run(*command: str, status: int = 0) -> str:
