@@ -50,11 +50,11 @@ class Member:
 class Cluster:
     """The accounts and what they have; `queue` lists jobs by the states of the queue, `builders` by name."""
 
-    def __init__(self, person: Account, queue: Account, builders: Sequence[Account], slots: int = 2, **settings: object) -> None:
+    def __init__(self, person: Account, queue: Account, builders: Sequence[Account], slots: int = 2, ahead: int = 1000, **settings: object) -> None:
         alone = len({each.machine.name for each in builders}) == len(builders)  # on its machine
         self.person, self.host = person, queue
         self.builders = {each.machine.name if alone else each.user: each for each in builders}
-        self.slots, self.settings = slots, settings
+        self.slots, self.ahead, self.settings = slots, ahead, settings
         with ThreadPoolExecutor() as pool:
             key = "ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519 && "
             list(pool.map(lambda each: each.sh(f"{key if each is person else ''}cit-format init"), [person, queue, *builders]))
@@ -120,7 +120,7 @@ class Cluster:
             "door": member.account.place,
             "seal": " ".join(member.account.path(".cit/seal.pub").read_text().split()[:2]),
             "slots": self.slots,
-            "ahead": 1000,
+            "ahead": self.ahead,
             "cpus": self.slots,
             "mem": "4G",
             "tmp": "1G",
@@ -159,6 +159,10 @@ class Cluster:
             found.setdefault(each.name, []).append(str(results[-1].table()["state"]) if results else "void")
         return found
 
+    def log(self) -> str:
+        """What the queue wrote into its log."""
+        return self.host.text("cat .cit/queues/main/log/2*")
+
     def wait_done(self, count: int, seconds: float = 30) -> None:
         """Waits until so many documents lie in done, and nothing anywhere else in the queue."""
         within(seconds, lambda: f"{count} documents in done\n{self.story()}", lambda: self.counts() == {"done": count})
@@ -171,7 +175,7 @@ class Cluster:
 
     def story(self) -> str:
         """What to look at when a test fails: where documents lie, and what passes that nobody waits for had to say."""
-        found = "find {0} -name '*.cit' -path '*/[!bs]*/*' ! -path '*/done/*'; tail -n 5 {0}/log/on-arrival {0}/*/.doors"
+        found = "find {0} -name '*.cit' ! -path '*/work/*' ! -path '*/builders/*' ! -path '*/done/*'; tail -n 5 {0}/log/on-arrival {0}/*/.doors"
         look = f"({found}) 2>/dev/null"
         said = [f"queue: {self.counts()}", self.host.text(look.format(".cit/queues/main"), status=None)]
         for name, each in self.builders.items():
