@@ -19,7 +19,7 @@ from typing import NamedTuple, Optional
 import typer
 
 from . import look, places, queues, remote, screen, story, weighed
-from .cit_format import clock, control, glance, home, messages, names, spool
+from .cit_format import clock, control, glance, home, masks, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
 from .log import Cleaner
@@ -127,12 +127,15 @@ def explained(queue: home.Queue, identity: str) -> list[str]:
 
 
 def tail(log: Path | None) -> tuple[str, ...]:
-    """The last lines of a log, for a terminal."""
+    """The last lines of a log, for a terminal, without the job's secrets."""
     if log is None:
         return ()
+    sought = masks.known(str(log))
     with open(log, "rb") as stream:
-        stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAIL_BYTES))
-        lines = Cleaner()(stream.read(), last=True).rstrip("\n").split("\n")
+        start = max(0, os.fstat(stream.fileno()).st_size - TAIL_BYTES)
+        before = min(start, masks.reach(sought))
+        stream.seek(start - before)
+        lines = Cleaner()(masks.hidden(stream.read(), sought)[before:], last=True).rstrip("\n").split("\n")
     return tuple(lines[-TAIL:]) if lines != [""] else ()
 
 

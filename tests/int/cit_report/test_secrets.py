@@ -43,6 +43,7 @@ def until(true: object) -> None:
 def test_log_of_a_running_job(home: Path) -> None:
     """`cit log`, `cit log -f` from before the end on, the door's `log` from any byte on; afterwards the log itself is hidden."""
     assert run("cit", "log", "job") == "it is ***\n"
+    assert f"it is {'*' * len(CANARY)}" in run("cit", "why", "job")
     [log] = (home / ".cit/work").glob("*.log")
     for offset in (0, 3, 8, 14):
         answer = run("cit-queue", "--door", f"log {log.name[: -len('.log')]} {offset}")
