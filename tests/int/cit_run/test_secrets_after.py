@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,45 @@ def test_killed_before_the_start(bench: Bench) -> None:
     bench.run()
     assert bench.result(made)["state"] == "COMPLETED" and f"it is {MASK}." in bench.log(made)
     nothing_left(bench, directory)
+
+
+def test_killed_at_any_call_while_they_are_laid_out(bench: Bench) -> None:
+    """Before each call in turn that makes something: what lies there is found by its link."""
+    made = bench.assigned(job(bench, PRINTS, A="1", TOKEN=CANARY))
+    own = f"{made.id}.a1-{made.name}"
+    bench.record(made).mkdir(parents=True)
+    for count in range(20):
+        child = os.fork()
+        if child == 0:
+            dies_at(count)
+            secrets.handed_over(made, bench.account.path, own)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        if bench.account.path.joinpath("work", ".private").exists():
+            assert all(os.path.islink(bench.account / "work" / ".private" / name) for name in secrets.left(bench.account))
+        for name in secrets.left(bench.account):
+            secrets.clear(bench.account.path, name)
+        nothing_left(bench)
+        if status == 0:
+            break
+    assert status == 0 and count >= 6
+
+
+def dies_at(count: int) -> None:
+    """From here on the call of this number that would change a directory or a file kills this process."""
+    left = [count]
+
+    def counted(call: Callable[..., object]) -> Callable[..., object]:
+        def instead(*given: object, **named: object) -> object:
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            return call(*given, **named)
+
+        return instead
+
+    for name in ("symlink", "mkdir", "open", "write"):
+        setattr(os, name, counted(getattr(os, name)))
 
 
 def test_young_and_running_ones_are_left_alone(bench: Bench) -> None:
