@@ -125,7 +125,7 @@ def run(job: Job, status: int) -> tuple[str, bool]:
     wall = int((time.monotonic() - started) * 1000)
     clean = processes.buried()
     ended = line("ended", exit=exit_status, signal=number, why=watch.why, wall_ms=wall, **dict(figures))
-    if job.conceal:
+    if job.conceal and size_of(job.log):
         watch.bounded = False
         watch.step(job.conceal, job.record)
     for path in job.private:
