@@ -26,7 +26,8 @@ STATES = ("waiting", "held", "assigned", "sent", "done")  # of a queue, in order
 QUEUE_DIRECTORIES = ("incoming", *STATES, "refused", "seen", "control", "builders", "log", "hosts")
 ACCOUNT_STATES = ("inbox", "running", "finished")
 ACCOUNT_DIRECTORIES = (*ACCOUNT_STATES, "work", "store", "interfaces", "control", "seen", "log", "outbox")
-QUEUE_ON_ARRIVAL = "cit-schedule -q --from waiting --to assigned; cit-deliver -q --from assigned --to sent"
+# What carries goes on beside: a door that hangs keeps no job from its builder. Where it is at work still, it takes up what comes.
+QUEUE_ON_ARRIVAL = "cit-schedule -q --from waiting --to assigned; cit-deliver -q --from assigned --to sent &"
 ACCOUNT_ON_ARRIVAL = "cit-run -q --from inbox --to finished"
 ACCOUNT_ON_END = "cit-sync -q"
 

@@ -13,14 +13,18 @@ from .cit_format.spool import Lock
 PATIENCE = 10.0  # seconds
 
 
+class Busy(CitError):
+    """Another pass is at work (75)."""
+
+
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the lock at `path`; 75 where another pass holds it for more than 10 seconds."""
+def alone(path: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the lock at `path`; 75 where another pass holds it for more than so many seconds."""
     lock = Lock(path)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + patience
     while not lock.try_now():
         if time.monotonic() > until:
-            raise CitError(LATER, f"another pass is at work in {path.parent}", "nothing is lost; the next pass takes up what it leaves")
+            raise Busy(LATER, f"another pass is at work in {path.parent}", "nothing is lost; the next pass takes up what it leaves")
         time.sleep(0.02)
     try:
         yield

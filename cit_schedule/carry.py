@@ -110,13 +110,22 @@ class Carrier:
         self.lines: dict[str, Line] = {}  # by door
         self.told: set[str] = set()  # doors of queues that have had our heartbeat
         self.tickets: dict[str, Document] = {}  # by file name, of what was answered
+        self.tried: set[str] = set()
 
-    def run(self) -> None:
-        """Carry until nothing new lies there. Who waits for a slow door still takes up what comes meanwhile for others."""
-        tried: set[str] = set()
+    @property
+    def news(self) -> list[str]:
+        """What lies there and was not taken up yet."""
+        return [name for name in spool.listing(self.source) if name not in self.tried]
+
+    def run(self, before: Callable[[bool], None] = lambda fresh: None) -> None:
+        """Carry until nothing new lies there. Who waits for a slow door still takes up what comes meanwhile for others.
+
+        `before` is called before each look at what has come, and told whether something has.
+        """
         while True:
-            found = [name for name in spool.listing(self.source) if name not in tried]
-            tried.update(found)
+            found = self.news
+            self.tried.update(found)
+            before(bool(found))
             self.carry(found)
             if not self.step(LOOK) and not found:
                 return

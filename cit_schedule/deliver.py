@@ -25,7 +25,7 @@ from .alone import alone
 from .asking import asked, way_to
 from .carry import Carrier, Ways
 from .cit_format import builder, clock, command, frame, handover, home, messages, reader, spool
-from .cit_format.errors import OK, USAGE, CitError, worst
+from .cit_format.errors import LATER, OK, USAGE, CitError, worst
 from .cit_format.reader import Faulty
 from .round import Round
 
@@ -39,22 +39,46 @@ WRITES = {"ticket": "1"}
 
 
 def carried(queue: home.Queue | None, source: Path, to: Path | None) -> int:
-    """One pass over a spool: wishes first, so that a builder has them before the job."""
+    """Carry a spool, wishes first, so that a builder has them before the job. Who finds another one at work there leaves it to that one."""
     if source.name == "outbox":
         os.execvp("cit-queue", ["cit-queue", "-q", "--outbox", "send"])
-    if not spool.listing(source) and not (queue and os.listdir(queue / "control")):
-        return OK
-    with alone(source / ".carrying"), Round(source) as round_:
+    status = OK
+    more = bool(spool.listing(source)) or bool(queue and os.listdir(queue / "control"))
+    while more:
+        lock = spool.Lock(source / ".carrying")
+        if not lock.try_now():
+            messages.tell("note", f"another one is at work in {source}", hint="it takes up what comes, so this is left to it")
+            return worst(status, LATER)
+        try:
+            found, more = one_round(queue, source, to)
+        finally:
+            lock.release()
+        status = worst(status, found)
+    return status
+
+
+def one_round(queue: home.Queue | None, source: Path, to: Path | None) -> tuple[int, bool]:
+    """Carry until nothing is left that can go now: the worst status, and whether something came after the last look."""
+    with Round(source) as round_:
         if queue is None:
-            Carrier(round_, source, to, ways(None)).run()
-            return round_.status
+            carrier = Carrier(round_, source, to, ways(None))
+            carrier.run()
+            return round_.status, bool(carrier.news)
+        described = spool.listing(queue / "builders")
         known = builders.of_queue(queue, round_.now)[0]
         carrier = Carrier(round_, source, to, ways(queue, known), fetch.Fetcher(queue, round_, known).in_passing)
         told = errands.Errands(queue, round_, carrier.ways)
-        told.set_out()
-        carrier.run()
+
+        def before(fresh: bool) -> None:
+            nonlocal described
+            if fresh and described != spool.listing(queue / "builders"):  # while we waited for somebody
+                described = spool.listing(queue / "builders")
+                carrier.ways.builders.update(ways(queue).builders)
+            told.set_out(fresh)
+
+        carrier.run(before)
         told.keep()
-        return round_.status
+        return round_.status, bool(carrier.news) or told.news
 
 
 def ways(queue: home.Queue | None, known: list[builder.Builder] | None = None) -> Ways:
@@ -133,7 +157,7 @@ def main(
         raise CitError(USAGE, f"what is {words[0]!r}?", "words belong to --ask; documents come by --from, or on stdin")
     if fetched:
         place = home.find_queue(queue)
-        with alone(place / "sent" / ".carrying"):
+        with alone(place / "sent" / ".carrying", patience=0):
             return fetch.fetched(place)
     if source is None:
         if to is not None:

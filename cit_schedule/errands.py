@@ -13,7 +13,7 @@ from typing import NamedTuple
 from . import transport, wishes
 from .builders import brief
 from .carry import Ways
-from .cit_format import body, control, handover, home, reader
+from .cit_format import body, control, handover, home, reader, spool
 from .cit_format.document import Document
 from .cit_format.errors import CitError
 from .round import Round
@@ -37,9 +37,19 @@ class Errands:
         self.ways = ways
         self.before = _read(queue / "control")
         self.carried = dict(self.before)
+        self.seen: list[str] = []  # file names in control/
+        self.out: set[tuple[str, str]] = set()  # mark and builder of what is on its way
 
-    def set_out(self) -> None:
-        """Have everything carried that its builder does not know yet; the round knows which doors rest."""
+    @property
+    def news(self) -> bool:
+        """Whether control/ is another than when it was looked at."""
+        return spool.listing(self.queue / "control") != self.seen
+
+    def set_out(self, fresh: bool = True) -> None:
+        """Have everything carried that its builder does not know yet; the round knows which doors rest. Not `fresh`: if control/ has changed."""
+        if not fresh and not self.news:
+            return
+        self.seen = spool.listing(self.queue / "control")
         wanted, known = self._wishes()
         news = self._handover()
         if news:
@@ -50,7 +60,9 @@ class Errands:
         self.carried = {(mark, builder): state for (mark, builder), state in self.carried.items() if mark in known}
         for builder, errands in wanted.items():
             place = self.ways.builders[builder]
+            errands = [errand for errand in errands if (errand.mark, builder) not in self.out]
             if errands and not self.round.rests(place):
+                self.out.update((errand.mark, builder) for errand in errands)
                 self._hand_over(builder, place, errands)
 
     def keep(self) -> None:

@@ -8,18 +8,17 @@ Pages: docs/stages/deliver.md
 
 from __future__ import annotations
 
-import binascii
 import contextlib
-import hashlib
 import logging
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from . import wire
+from . import host_keys, wire
 from .cit_format.address import Door
+from .host_keys import Known
 from .wire import CONNECT, NONE, SAID, Ended, Identity, Out
 
 if TYPE_CHECKING:
@@ -31,40 +30,6 @@ WEAK = {
 }
 PIECE = 1 << 16  # bytes that are sent or received at once
 LOOK = 1.0  # seconds after which a silent channel is looked at
-
-
-# --- decisions ----------------------------------------------------------------------------------------------------------
-
-
-class Known(NamedTuple):
-    """A line of known_hosts that is about a host: the file and line, the key's type and blob, and whether it is revoked."""
-
-    where: str
-    type: str
-    blob: bytes
-    revoked: bool
-
-
-def lines_about(host: str, text: str, file: str) -> Iterator[Known]:
-    """The lines of known_hosts that name a host, plainly or hashed; patterns and certificate authorities are not ours."""
-    from paramiko import HostKeys
-
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        revoked = words[:1] == ["@revoked"]
-        words = words[1:] if revoked else words
-        if len(words) < 3 or words[0][0] in "#@":
-            continue
-        names = words[0].split(",")
-        hashed = any(name.startswith("|1|") and name.count("|") == 3 and HostKeys.hash_host(host, name) == name for name in names)
-        if hashed or host in names or (revoked and words[0] == "*"):
-            with contextlib.suppress(binascii.Error):
-                yield Known(f"{file}:{number}", words[1], binascii.a2b_base64(words[2]), revoked)
-
-
-def fingerprint(blob: bytes) -> str:
-    """`SHA256:...` of a public key."""
-    return "SHA256:" + binascii.b2a_base64(hashlib.sha256(blob).digest(), newline=False).decode().rstrip("=")
 
 
 # --- the connection -----------------------------------------------------------------------------------------------------
@@ -82,42 +47,45 @@ class Wire:
     def run(self, command: str, stdin: bytes, out: Out) -> Ended:
         from paramiko import SSHException
 
+        late = threading.Timer(CONNECT + 1, self.close)  # paramiko itself waits without end for what follows the opening of a channel
+        late.daemon = True
+        late.start()
+        begun, asked = time.monotonic(), False
         try:
             channel = self._open().transport.open_session(timeout=CONNECT)
             try:
                 channel.settimeout(LOOK)
-                with self._given_up_after(CONNECT):  # paramiko itself would wait for its answer for ever
-                    channel.exec_command(command)
+                channel.exec_command(command)
+                late.cancel()
+                asked = True
                 feeding = _Feeder(channel, stdin)
                 feeding.start()
                 return self._drain(channel, feeding, out)
             finally:
                 channel.close()
         except (SSHException, OSError, EOFError) as error:
-            raise wire.away(self.door, f"the connection broke: {error}".rstrip(": ")) from None
+            too_late = not asked and time.monotonic() - begun > CONNECT
+            why = f"no connection within {CONNECT} s" if too_late else f"the connection broke: {error}".rstrip(": ")
+            raise wire.away(self.door, why) from None
+        finally:
+            late.cancel()
 
     def close(self) -> None:
         if self.connection is not None:
             self.connection.client.close()
 
-    @contextlib.contextmanager
-    def _given_up_after(self, seconds: float) -> Iterator[None]:
-        """Ends the connection, and with an error whatever waits for it, unless the block has ended by then."""
-        timer = threading.Timer(seconds, self.close)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+    @property
+    def _is_open(self) -> bool:
+        return self.connection is not None and self.connection.is_connected
 
     def _open(self) -> Connection:
         with self.opening:
-            if self.connection is None or not self.connection.is_connected:
-                self.connection = self._connected()
+            if not self._is_open:
+                self._connect()
+        assert self.connection is not None
         return self.connection
 
-    def _connected(self) -> Connection:
+    def _connect(self) -> None:
         import fabric
         from paramiko import AuthenticationException, BadHostKeyException, SSHException
 
@@ -128,7 +96,7 @@ class Wire:
         if self.identity.keys:
             offers["key_filename"] = [str(key) for key in self.identity.keys if key.suffix != ".pub"]
         limits = {"banner_timeout": CONNECT, "auth_timeout": CONNECT, "channel_timeout": CONNECT, "disabled_algorithms": WEAK}
-        built = fabric.Connection(
+        self.connection = built = fabric.Connection(
             self.door.host,
             user=self.door.user,
             port=self.door.port,
@@ -152,8 +120,6 @@ class Wire:
             raise wire.away(self.door, f"no connection within {CONNECT} s" if isinstance(error, TimeoutError) else why) from None
         with contextlib.suppress(AttributeError, OSError):  # a jump host's channel has none
             built.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        built.transport.set_keepalive(5)
-        return built
 
     def _pin(self, built: Connection, known_as: str) -> None:
         """Believe the keys of our known_hosts alone, for this host and for those that are jumped over."""
@@ -177,7 +143,7 @@ class Wire:
     def _known(self, host: str) -> Iterator[Known]:
         for file in wire.known_hosts():
             with contextlib.suppress(FileNotFoundError):
-                yield from lines_about(host, file.read_bytes().decode("utf-8", "replace"), str(file))
+                yield from host_keys.about(host, file.read_bytes().decode("utf-8", "replace"), str(file))
 
     def _where(self, blob: bytes) -> str:
         return next((each.where for each in self._known(self.door.known_as) if each.blob == blob), "known_hosts")
@@ -186,6 +152,7 @@ class Wire:
         """Read until the far end has ended both of its outputs."""
         said = bytearray()
         moved = time.monotonic()
+        pulse: _Pulse | None = None
         while True:
             try:
                 piece = channel.recv(PIECE)
@@ -199,8 +166,13 @@ class Wire:
                 out(piece)
             elif piece is not None:
                 break
-            if time.monotonic() - max(moved, feeding.moved) > wire.IDLE:
+            silent = time.monotonic() - max(moved, feeding.moved)
+            if silent > wire.IDLE:
                 raise wire.away(self.door, f"nothing came for {wire.IDLE} s")
+            if silent > wire.ALIVE:
+                pulse = pulse if pulse and pulse.is_fresh else _Pulse(channel.transport)
+                if pulse.is_missed:
+                    raise wire.away(self.door, "the far end does not answer any more")
         # After the end of its stdout comes its status, or the connection is gone.
         channel.status_event.wait(wire.IDLE)
         while channel.recv_stderr_ready():
@@ -231,6 +203,29 @@ class _Feeder(threading.Thread):
             self.channel.shutdown_write()
 
 
+class _Pulse(threading.Thread):
+    """Asks the far end whether it is still there, as ssh's ServerAliveInterval does; any answer is one."""
+
+    def __init__(self, asked: Any) -> None:
+        super().__init__(daemon=True)
+        self.asked = asked
+        self.begun = time.monotonic()
+        self.start()
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            self.asked.global_request("keepalive@openssh.com", wait=True)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it is under way, or was answered just now."""
+        return self.is_alive() or time.monotonic() - self.begun < wire.ALIVE
+
+    @property
+    def is_missed(self) -> bool:
+        return self.is_alive() and time.monotonic() - self.begun > wire.ALIVE * wire.MISSED
+
+
 class _Refuse:
     """What paramiko asks about a host key that it does not know: it is refused."""
 
@@ -242,4 +237,4 @@ class _Refuse:
 
 
 def _named(key: Any) -> str:
-    return f"{key.get_name()} {fingerprint(key.asbytes())}"
+    return f"{key.get_name()} {host_keys.fingerprint(key.asbytes())}"

@@ -44,9 +44,6 @@ OPTIONS = {
     "RemoteCommand": "none",
     "RequestTTY": "no",
     "LogLevel": "DEBUG1",
-    "ConnectTimeout": str(CONNECT),
-    "ServerAliveInterval": "5",
-    "ServerAliveCountMax": "3",
 }
 _OFFERED = re.compile(r"^debug1: Server host key: (\S+ \S+)", re.M)
 _OFFENDING = re.compile(r"^Offending .* key in (\S+)$", re.M)
@@ -59,6 +56,7 @@ _NOISE = re.compile(r"^(debug\d: |OpenSSH_|Authenticated to|Transferred: |Bytes 
 def arguments(door: Door, identity: Identity, known: Sequence[Path], directory: str, lasting: bool) -> list[str]:
     """The words of ssh up to the command; its log and its socket lie in `directory`."""
     options = {**OPTIONS, "UserKnownHostsFile": " ".join(map(quoted, known)), "HostKeyAlias": door.known_as}
+    options.update(ConnectTimeout=str(CONNECT), ServerAliveInterval=str(wire.ALIVE), ServerAliveCountMax=str(wire.MISSED))
     if identity.only:
         options.update(IdentitiesOnly="yes", IdentityAgent="none")
     if lasting:

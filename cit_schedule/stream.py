@@ -6,11 +6,12 @@ ticket says `kept`, with why, and a door that failed once is not tried again for
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from . import record, transport
 from .abreast import Abreast
-from .alone import alone
+from .alone import Busy, alone
 from .carry import GROUP, GROUP_BYTES, Carrier, Ways, address
 from .cit_format import home, messages, ticket
 from .cit_format.document import Document
@@ -18,6 +19,7 @@ from .cit_format.errors import LATER, OK, UNREACHABLE, CitError, worst
 from .round import Round
 
 PAUSE = 0.02  # seconds without a byte that end a group: a door elsewhere costs more than waiting for the rest of a burst
+SHORT = 2.0  # seconds to wait for another carrier; what lies in its queue that one takes up
 
 
 class Group:
@@ -93,14 +95,16 @@ class Group:
         """The tickets of assigned jobs of one queue: `kept` where one lies there, and its builder cannot be reached now."""
         became = record.put_in(jobs, queue)
         spool = queue / "assigned"
-        with alone(spool / ".carrying"), Round(spool) as round_:
+        answered: dict[str, Document] = {}
+        with contextlib.suppress(Busy), alone(spool / ".carrying", SHORT), Round(spool) as round_:
             carrier = Carrier(round_, spool, queue / "sent", self.ways)
             carrier.carry([name for name in became if isinstance(name, str) and name])
             while carrier.step(1):
                 pass
+            answered = carrier.tickets
         tickets = []
         for job, name in zip(jobs, became):
             error = name if isinstance(name, CitError) else None
             state = "refused" if error else "kept" if name else "duplicate"
-            tickets.append(carrier.tickets.get(str(name)) or ticket.ticket(job.id, job.name, job.raw, state, error))
+            tickets.append(answered.get(str(name)) or ticket.ticket(job.id, job.name, job.raw, state, error))
         return tickets

@@ -20,6 +20,7 @@ from .cit_format.errors import CONFIG, UNREACHABLE, CitError
 
 CONNECT = 10  # seconds until a connection must be there
 IDLE = 60  # seconds in which at least a byte must move
+ALIVE, MISSED = 5, 3  # seconds between two questions whether the far end is still there, and how many may stay unanswered
 NONE = -1  # the status of a command that ended without one: cut off, or by a signal
 SAID = 1 << 16  # bytes of a far end's stderr that are kept
 KINDS = ("fabric", "ssh")

@@ -41,7 +41,12 @@ class Far:
         self.first = {
             path: path.read_bytes()
             for each in self.everybody.values()
-            for path in [*each.path().rglob("known_hosts"), *each.path().rglob("authorized_keys"), *self.queue.path.glob("builders/*.cit")]
+            for path in [
+                *each.path().rglob("known_hosts"),
+                *each.path().rglob("authorized_keys"),
+                *self.queue.path.glob("builders/*.cit"),
+                self.queue / "queue.toml",
+            ]
         }
 
     def fresh(self, transport: str) -> None:

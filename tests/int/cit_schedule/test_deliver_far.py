@@ -65,6 +65,26 @@ def test_a_door_that_hangs_delays_no_other_and_a_signal_ends_it_all(far: Far) ->
     assert [each.raw for each in far.cluster.lying("assigned")] == [hangs.raw]
 
 
+def test_who_comes_meanwhile_leaves_it_to_the_one_at_work(far: Far) -> None:
+    """Wishes too, and builders that are new; and jobs go on being scheduled."""
+    far.answers_with("moon", "exec sleep 60")
+    far.assigned("moon")
+    far.hub.put(".cit/queues/main/queue.toml", far.first[far.queue.path / "queue.toml"].replace(b'on-arrival = ""', b""))
+    carrying = far.hub.start_sh(f"exec {DELIVER}")
+    try:
+        (running,) = far.assigned("star")
+        within(5, "star has a job", lambda: far.inbox("star") == [running.raw])
+        ended = far.hub.sh(DELIVER, status=75)
+        assert ended.stderr == b""
+        wish = far.wish(running, "cancel")
+        within(5, "and the wish", lambda: [each.read_bytes() for each in far.star.path(".cit/control").glob("*.cit")] == [wish.raw])
+        far.sun.sh("cit push -q -w star -- true")
+        within(8, "and a job that was pushed now", lambda: len(far.inbox("star")) == 2)
+    finally:
+        carrying.send_signal(signal.SIGTERM)
+        carrying.communicate()
+
+
 def test_an_sshd_that_is_killed_keeps_the_jobs_and_they_come_later(far: Far) -> None:
     jobs = far.assigned("moon", 2)
     far.answers_with("moon", "echo $PPID >asked; exec sleep 60")

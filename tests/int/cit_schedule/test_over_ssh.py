@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from cit_schedule import over_fabric, over_ssh, transport, wire
 from cit_schedule.cit_format import address, keys
 from cit_schedule.cit_format.errors import CitError
 from cit_schedule.wire import Identity
+from tests.cluster.machine import within
 from tests.int.cit_schedule.far import Far, broken_wire, empty
 
 PIECE = 64 << 10
@@ -217,7 +220,7 @@ ANSWERS = {
 }
 
 
-def test_an_answer_that_is_none_is_no_ticket(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_none_is_no_ticket(far: Far) -> None:
     jobs = far.assigned("moon")
     found = {}
     with transport.Doors(far.queue) as doors:
@@ -239,6 +242,40 @@ def test_silence_is_no_answer(far: Far, monkeypatch: pytest.MonkeyPatch) -> None
     begun = time.monotonic()
     error = refusal(far, far.moon.place)
     assert error.status == 69 and "nothing came for 1 s" in error.what and time.monotonic() - begun < 5
+
+
+def test_a_far_end_that_falls_silent_is_given_up_soon(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the handshake, or its sshd is stopped later: long before the limit for a far end that is there and says nothing."""
+    monkeypatch.setattr(wire, "ALIVE", 1)
+    for module in (wire, over_ssh, over_fabric):
+        monkeypatch.setattr(module, "CONNECT", 2)
+    begun = time.monotonic()
+    with broken_wire(far.machine("moon"), 1000, "out", "stall") as port:
+        assert refusal(far, far.only_by(port)).status == 69
+    assert time.monotonic() - begun < 8
+    far.hub.path(".cit/known_hosts").write_text(far.moon.known)
+    far.answers_with("moon", "echo $PPID >begun; exec sleep 30")
+    asked = far.moon.path("begun")
+
+    def stop() -> None:
+        within(5, "moon is asked", lambda: asked.exists() and asked.read_text().strip())
+        os.kill(int(asked.read_text()), signal.SIGSTOP)
+
+    begun = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        stopped = pool.submit(stop)
+        error = refusal(far, far.moon.place)
+        stopped.result()
+    os.kill(int(asked.read_text()), signal.SIGKILL)
+    asked.unlink()
+    assert error.status == 69 and time.monotonic() - begun < 10
+
+
+def test_a_far_end_that_thinks_for_long_is_waited_for(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "ALIVE", 0.1 if wire.kind() == "fabric" else 1)
+    far.answers_with("moon", TICKET + "sleep 1.5; answer 1")
+    with transport.Doors(far.queue) as doors:
+        assert len(doors.hand_over(far.moon.place, "put-inbox", far.assigned("moon"))) == 1
 
 
 def test_much_goes_both_ways(far: Far) -> None:
