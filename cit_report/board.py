@@ -1,6 +1,7 @@
 """cit ls: the jobs of a home and their states, told by names and logs; a document is opened only where these do not say enough.
 
-Reads: the queues' states, the build account, log/DAY.tsv. Writes: a table, TSV or JSON lines.
+Reads: the queues' states, the build account, log/DAY.tsv; of a queue elsewhere what was heard of it: it is asked where it is named,
+or with --all. Writes: a table, TSV or JSON lines.
 Exits: 0; 2 a wrong option; 66 no such queue (docs/messages.md).
 How: what is on its way first (RUNNING, PENDING in the order of the queue, HELD), then what ended, the newest first.
 Pages: docs/stages/report.md, docs/directories.md
@@ -8,18 +9,20 @@ Pages: docs/stages/report.md, docs/directories.md
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple, Optional
 
 import typer
 
-from . import lines, moves, places, screen, story
-from .cit_format import clock, home, messages
+from . import lines, moves, places, remote, screen, story
+from .cit_format import clock, glance, home, messages
 from .cit_format.errors import OK, USAGE, CitError
 from .lines import Job
 from .places import Copy, Home
 
 LATELY = 10  # ended jobs that are shown when nothing is asked for
+SECONDS = 5.0  # until a queue elsewhere must have answered
 FIRST = 20  # rows of one state that a terminal is given, without --all
 ORDER = {"RUNNING": 0, "PENDING": 1, "HELD": 2}
 COLUMNS = (
@@ -69,7 +72,8 @@ class Wish(NamedTuple):
     since: int | None = None
     states: frozenset[str] = frozenset()
     name: str = ""
-    submitter: str = ""
+    submitters: frozenset[str] = frozenset()
+    queue: str = ""  # NAME@FINGERPRINT: what is in the outbox for another one is left out
 
     def fits(self, job: Job) -> bool:
         from fnmatch import fnmatchcase
@@ -77,9 +81,16 @@ class Wish(NamedTuple):
         return (
             (not self.states or job.state in self.states)
             and (not self.name or fnmatchcase(job.copy.file.name, self.name))
-            and (not self.submitter or self.submitter == (job.submitter or lines.opened(job.copy).get("submitter")))
+            and (not self.submitters or (job.submitter or lines.opened(job.copy).get("submitter")) in self.submitters)
+            and (not self.queue or job.copy.place != "outbox" or self.is_for_it(job.copy))
             and (self.since is None or job.state in ORDER or (job.when or 0) >= self.since)
         )
+
+    def is_for_it(self, copy: Copy) -> bool:
+        try:
+            return glance.at(copy.path).text("queue") == self.queue
+        except FileNotFoundError:
+            return False  # it has been sent just now
 
     @property
     def few(self) -> int | None:
@@ -88,12 +99,12 @@ class Wish(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        return not (self.states or self.name or self.submitter)
+        return not (self.states or self.name or self.submitters)
 
 
-def copies(there: Home, wish: Wish, now: int) -> dict[str, list[Copy]]:
-    """The copies of the jobs that may be wanted, by job."""
-    jobs = places.by_job(places.active(there))
+def copies(there: Home, wish: Wish, now: int, shown: Sequence[Copy] = ()) -> dict[str, list[Copy]]:
+    """The copies of the jobs that may be wanted, by job; `shown` are those that queues elsewhere showed by their names."""
+    jobs = places.by_job(chain(places.active(there), shown))
     if wish.everything:
         ends = [copy for day in places.days(there) for copy in places.done(there, day)]
     else:
@@ -107,9 +118,9 @@ def copies(there: Home, wish: Wish, now: int) -> dict[str, list[Copy]]:
     return jobs
 
 
-def listed(there: Home, wish: Wish, now: int) -> list[Job]:
+def listed(there: Home, wish: Wish, now: int, shown: Sequence[Copy] = ()) -> list[Job]:
     """The lines that are wanted, in order."""
-    found = sort(filter(wish.fits, lines.lines(copies(there, wish, now), there, now)))
+    found = sort(filter(wish.fits, lines.lines(copies(there, wish, now, shown), there, now)))
     if wish.few is None:
         return found
     on_its_way = sum(job.state in ORDER for job in found)
@@ -119,7 +130,24 @@ def listed(there: Home, wish: Wish, now: int) -> list[Job]:
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
+def asked(there: Home, everything: bool, named: bool) -> list[Copy]:
+    """Ask the queues elsewhere, where one is named or all is wanted: what they show of jobs that were never here."""
+    elsewhere = remote.queues(there) if everything or named else []
+    asker = remote.Asker(seconds=SECONDS)
+    return [copy for copies in remote.side_by_side(lambda queue: remote.listed(queue, there, asker), elsewhere) for copy in copies]
+
+
+def when_heard(there: Home, now: int) -> None:
+    """Say how old is what is shown of queues elsewhere, where they have jobs."""
+    for queue in remote.queues(there):
+        if any(remote.active(queue)) or any(remote.sent_from(queue, there)):
+            heard = remote.heard_at(queue)
+            age = f"as it was {clock.duration_text(max(0, now - heard))} ago" if heard else "nothing was heard of it yet"
+            messages.tell("note", f"queue @{queue.path.name}: {age}", hint=f"cit ls @{queue.path.name} asks it")
+
+
 def main(
+    at: Optional[str] = typer.Argument(None, metavar="[@QUEUE]", help="As --queue"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory; else every queue of this home"),
     everything: bool = typer.Option(False, "-a", "--all", help="All that ended, and what was refused; else the last 10"),
     since: Optional[str] = typer.Option(None, "--since", metavar="WHEN", help="What ended since: 2h, 3d, or a UTC time"),
@@ -139,8 +167,14 @@ def main(
     unknown = states - {*ORDER, *story.FINAL, "REFUSED"}
     if unknown:
         raise CitError(USAGE, f"{min(unknown)} is no state", f"states are {', '.join([*ORDER, *story.FINAL, 'REFUSED'])}")
-    wish = Wish(everything, None if since is None else moment(since, now), states, name, home.person() if mine else "")
-    jobs = listed(places.here(queue), wish, now)
+    if at and queue:
+        raise CitError(USAGE, f"{at} and --queue", "name one queue")
+    named = at or queue
+    there = places.here(named)
+    me = {home.person(), *(each.person for each in remote.queues(there) if each.person)} if mine else set()
+    of = home.Queue(there.queues[0]).full_name if named else ""
+    wish = Wish(everything, None if since is None else moment(since, now), states, name, frozenset(me), of)
+    jobs = listed(there, wish, now, asked(there, everything, bool(named)))
     kept, left_out = (jobs, {}) if everything or form != screen.TABLE else shortened(jobs)
     if kept or form != screen.TABLE:
         screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, [job.row() for job in kept], form, [job.shown(now) for job in kept])
@@ -148,6 +182,8 @@ def main(
         messages.tell("note", "no jobs" if wish.is_plain else "no such jobs", hint="" if everything else "older ones: cit ls --all")
     for word, count in left_out.items():
         print(f"... and {count} more {word}: cit ls --all")
+    if form == screen.TABLE and not named and not everything:
+        when_heard(there, now)
     return OK
 
 

@@ -1,12 +1,13 @@
-"""The log of a job whose builder is elsewhere: by that builder's read door, from the byte on that we have (docs/stages/report.md)."""
+"""A job whose builder is elsewhere, at that builder's read door: whether it runs, and its log from where we have it (docs/stages/report.md)."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
 from . import remote
-from .cit_format import ask, messages
+from .cit_format import ask, body, messages
 from .cit_format.errors import NOT_FOUND, CitError
 from .look import Seen
 from .watch import Pace, Watch
@@ -19,6 +20,19 @@ def place(job: Seen) -> Where | None:
         return None
     found = where(job)
     return None if job.there.account and found.place == str(job.there.account) else found
+
+
+def looked_at(job: Seen) -> Seen:
+    """The job, RUNNING where its builder shows it so; what its builder does not tell, or cannot now, stays as it was."""
+    if job.state != "PENDING" or job.place != "sent":
+        return job
+    with contextlib.suppress(CitError, IndexError):
+        there = place(job)
+        name = f"{there.log.removeprefix('work/').removesuffix('.log')}.cit" if there else ""
+        rows = body.rows(ask.ask(there.place, "ls", "running", seconds=ask.SHORT)) if there else []
+        if any(row[1].endswith(f".{name}") for row in rows):
+            return job._replace(told={**job.told, "state": "RUNNING"})
+    return job
 
 
 def copied(job: Seen, there: Where, offset: int, write: Callable[[bytes], object]) -> int:

@@ -32,6 +32,10 @@ IN_ACCOUNT = {
     *home.ACCOUNT_DIRECTORIES,
     "refused",
     "queues",
+    "hosts",
+    "known_hosts",
+    "bin",
+    "lib",
     "builder.cit",
     "config.toml",
     "last",
@@ -213,7 +217,7 @@ def main(
                 sys.stdout.buffer.write(day.encode() + b"\t" + line)
         return OK
     form = screen.form(table, tsv, json)
-    found = [finding for path in there.queues for finding in of_queue(path)]
+    found = [finding for path in there.queues if not home.Queue(path).remote for finding in of_queue(path)]
     if there.account and queue is None:
         found += of_account(there.account)
     if form == screen.TABLE:

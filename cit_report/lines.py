@@ -85,30 +85,30 @@ def lines(jobs: dict[str, list[Copy]], there: Home, now: int) -> list[Job]:
         return []
     logs = moves.read([*there.queues, *filter(None, [there.account])], clock.id_day(min(jobs)))
     said = moves.facts(reversed(list(logs)), {job[:26].encode() for job in jobs})
-    for job, moment in running(there).items():
+    for job, (builder, since) in running(there).items():
         if job in jobs:
-            _run(said.setdefault(job, moves.Facts()), moment)
+            _run(said.setdefault(job, moves.Facts()), builder, since)
     queues = {home.Queue(path).full_name: path.name for path in there.queues} if any(each.queue for each in said.values()) else {}
     nothing = moves.Facts()
     return [job_of(several, said.get(job, nothing), now, queues) for job, several in jobs.items()]
 
 
-def running(there: Home) -> dict[str, int]:
-    """The jobs that builders elsewhere said they run, and since when: what their queues heard of them last."""
-    found: dict[str, int] = {}
+def running(there: Home) -> dict[str, tuple[str, int]]:
+    """The jobs that builders elsewhere said they run, on which, and since when: what their queues heard of them last."""
+    found: dict[str, tuple[str, int]] = {}
     for heard in (path for queue in there.queues for path in sorted(queue.glob("builders/.load/*.cit"))):
         try:
             rows = [row for section in reader.parse(heard.read_bytes()).all("jobs") for row in section.rows() if row[1:2] != ["PENDING"]]
-            found.update((row[0].partition("-")[0].partition(".")[0], clock.parse(row[2])) for row in rows if len(row) == 3)
+            found.update((row[0].partition("-")[0].partition(".")[0], (heard.stem, clock.parse(row[2]))) for row in rows if len(row) == 3)
         except (CitError, FileNotFoundError):
             continue  # it is told by those who ask the builder
     return found
 
 
-def _run(said: moves.Facts, since: int) -> None:
-    """It runs, unless an end is known."""
+def _run(said: moves.Facts, builder: str, since: int) -> None:
+    """It runs there, unless an end is known."""
     if said.state not in story.FINAL:
-        said.state, said.started = "RUNNING", said.started or since
+        said.state, said.started, said.builder = "RUNNING", said.started or since, said.builder or builder
 
 
 def opened(copy: Copy) -> story.Story:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .cit_format import clock, home, names, reader
+from .cit_format import clock, glance, home, names, reader
 from .cit_format.document import Document
 from .cit_format.errors import CitError
 
@@ -78,7 +78,7 @@ def active(there: Home, having: str = "") -> Iterator[Copy]:
     base = there.account
     if base:
         for box in ("outbox", "outbox/sent"):
-            yield from copies(f"{base}/{box}", "outbox", None, having)
+            yield from (copy for copy in copies(f"{base}/{box}", "outbox", None, having) if _is_job(copy.path))
     for queue in there.queues:
         for place in QUEUE_PLACES:
             yield from copies(f"{queue}/{place}", place, str(queue), having)
@@ -148,6 +148,14 @@ def documents(copies: Iterator[Copy]) -> Iterator[tuple[Copy, Document | CitErro
             continue
         except CitError as error:
             yield copy, error
+
+
+def _is_job(path: str) -> bool:
+    """Whether what waits in the outbox is a job; wishes about jobs wait there too."""
+    try:
+        return glance.at(path).kind in ("job", "")  # what cannot be told at a glance is looked at by who opens it
+    except FileNotFoundError:
+        return False
 
 
 def _entries(directory: str) -> list[str]:

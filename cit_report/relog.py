@@ -29,11 +29,11 @@ def told(document: Document, own: str, ended: bool) -> list[tuple[str, bytes]]:
             found.append((row[0], body.row(own, *row[:5], detail)))
     said = story.told(document)
     given = trust.assignment(document)
-    if given and isinstance(said.get("assigned"), int):
-        moment, builder = clock.iso_ms(int(said["assigned"] or 0)), str(given.table["builder"])
-        where = (spool.host(), "", builder)
-        found.append((moment, body.row(own, moment, "schedule", "assigned", *where)))
-        if ended and isinstance(said.get("ended"), int):
-            moment = clock.iso_ms(int(said["ended"] or 0))
-            found.append((moment, body.row(own, moment, "deliver", str(said["state"]), *where)))
+    builder = str(given.table["builder"]) if given else ""
+    if isinstance(said.get("assigned"), int):
+        moment = clock.iso_ms(int(said["assigned"] or 0))
+        found.append((moment, body.row(own, moment, "schedule", "assigned", spool.host(), "", builder)))
+    if ended and isinstance(said.get("ended"), int):
+        moment, stage = clock.iso_ms(int(said["ended"] or 0)), "deliver" if given else "schedule"
+        found.append((moment, body.row(own, moment, stage, str(said["state"]), spool.host(), "", builder)))
     return found

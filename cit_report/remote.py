@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from . import places, relog, story
-from .cit_format import ask, attempts, body, clock, frame, home, messages, names, reader, spool, trust
+from .cit_format import ask, attempts, body, clock, frame, glance, home, messages, names, reader, spool, trust
 from .cit_format.document import Document
 from .cit_format.errors import NO, NOT_FOUND, CitError
 from .places import Copy, Home
 
 ACTIVE = ("waiting", "held", "assigned", "sent")
-AT_ONCE = 4  # questions at a time
+AT_ONCE = 16  # questions at a time
 MOST = 1000  # IDs in one question
 NEWEST = 10  # ends that a listing asks for
+
+_told: set[Path] = set()  # queues of which this run has said that they cannot be had
 
 Answer = TypeVar("Answer")
 Word = TypeVar("Word")
@@ -73,7 +75,8 @@ class Asker:
         except CitError as error:
             if error.status == NOT_FOUND:
                 raise
-            if queue.path not in self.away:
+            if queue.path not in _told:
+                _told.add(queue.path)
                 hint = "this is what was heard before" if heard_at(queue) else "nothing was heard of it yet"
                 messages.tell("warning", f"queue @{queue.path.name} cannot be had: {error.what}", hint=hint)
             self.away[queue.path] = error
@@ -223,23 +226,39 @@ def search(wanted: str, there: Home, asker: Asker) -> bool:
     return False
 
 
-def listed(queue: home.Queue, mine: Iterable[str], asker: Asker) -> list[Copy]:
-    """What the queue shows now, by names; ends of `mine` (IDs that were sent from here), as many as are worth asking for, are fetched."""
+def listed(queue: home.Queue, there: Home, asker: Asker) -> list[Copy]:
+    """Hear what a queue shows now: copies of jobs that were never here, by their names alone.
+
+    What is known here is moved to the state that it is in now; of what has ended as much is fetched as a listing shows.
+    """
     found, _ = side_by_side(lambda act: act(queue), [asker.listing, asker.builders])
     if found is None:
         return []
-    there = {copy.file.id: copy for copy in found}
-    before = list(active(queue))
-    for copy in before:  # what was heard before is moved to where it is now
-        now = there.get(copy.file.id)
-        if now is not None and now.place != copy.place:
-            os.makedirs(queue / now.place, 0o700, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(copy.path, queue / now.place / str(copy.file))
-    gone = sorted({*mine, *(copy.file.id for copy in before)} - set(there), reverse=True)
+    now = {copy.file.id: copy for copy in found}
+    sent = {copy.file.id: copy for copy in sent_from(queue, there)}
+    known = {copy.file.id: copy for copy in active(queue)}
+    for identity, copy in {**sent, **known}.items():
+        if identity in now and (identity not in known or now[identity].place != copy.place):
+            moved(copy, queue / now[identity].place / str(copy.file._replace(key=now[identity].file.key)), keep=identity not in known)
+    gone = sorted({*sent, *known} - set(now), reverse=True)
     unknown = [identity for identity in gone if not any(places.done(Home([queue.path], None), clock.id_day(identity), identity))]
     side_by_side(lambda identity: asker.job(queue, identity), unknown[:NEWEST])
-    return found
+    return [copy for copy in found if copy.file.id not in sent and copy.file.id not in known]
+
+
+def moved(copy: Copy, to: Path, keep: bool) -> None:
+    """Let a document that is known here lie where its queue says that it is; `keep`: what was sent from here stays in the outbox as well."""
+    os.makedirs(to.parent, 0o700, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError, FileExistsError):
+        (os.link if keep else os.rename)(copy.path, to)
+
+
+def sent_from(queue: home.Queue, there: Home) -> Iterator[Copy]:
+    """What was sent to a queue from here."""
+    for copy in places.copies(f"{there.account}/outbox/sent", "outbox", None) if there.account else ():
+        with contextlib.suppress(FileNotFoundError):
+            if glance.at(copy.path).text("queue") == queue.full_name:
+                yield copy
 
 
 def active(queue: home.Queue) -> Iterator[Copy]:

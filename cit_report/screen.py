@@ -17,7 +17,7 @@ TABLE, TSV, JSON = "table", "tsv", "json"
 LONG = 300  # rows from which on a table is padded by hand: rich takes 0.4 ms a row
 COLOURS = {
     **dict.fromkeys(("COMPLETED", "good", "up", "active"), "green"),
-    **dict.fromkeys(("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "REFUSED", "BAD"), "bold red"),
+    **dict.fromkeys(("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "REFUSED", "BAD", "unreachable"), "bold red"),
     **dict.fromkeys(("PENDING", "HELD"), "yellow"),
     **dict.fromkeys(("CANCELLED", "drain", "paused", "frozen"), "magenta"),
     "RUNNING": "cyan",

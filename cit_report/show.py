@@ -14,7 +14,7 @@ from typing import Optional
 
 import typer
 
-from . import look, places, remote, screen, story
+from . import far, look, places, remote, screen, story
 from .cit_format import body, clock, messages
 from .cit_format.errors import OK
 from .look import Seen
@@ -177,6 +177,7 @@ def main(
     asker = None if path or identity else remote.Asker()
     first = True
     for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now, asker)]:
+        job = far.looked_at(job) if asker else job
         if raw:
             sys.stdout.buffer.write(job.document.raw)
         elif path or identity:

@@ -1,6 +1,7 @@
 """cit trace: who said what of a job, in order, and whether each signature holds; offline.
 
-Reads: the document, allowed_signers and revoked_keys of its queue and of this account. Writes: a table, TSV or JSON lines.
+Reads: the document, allowed_signers and revoked_keys of its queue and of this account, hosts documents that were joined.
+Writes: a table, TSV or JSON lines.
 Exits: 0 all of it is proven; 77 a signature does not hold, or somebody says what is not theirs to say; 65; 66 (docs/messages.md).
 How: a signature vouches for every byte before it and speaks for the sections since the one before; keys are judged at the time
 of the statement, which is the queue's word. A key that was revoked since is named as such.
@@ -10,14 +11,14 @@ Pages: docs/stages/report.md, docs/format/signatures.md
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import typer
 
-from . import look, places, remote, screen
-from .cit_format import clock, messages, sshsig, trust
+from . import look, places, remote, screen, vouching
+from .cit_format import clock, home, messages, sshsig, trust
 from .cit_format.document import Document, Section
 from .cit_format.errors import DENIED, OK, CitError, worst
 from .cit_format.signers import Signers
@@ -39,8 +40,10 @@ COLUMNS = (
     screen.Column("says", "SAYS", yields=True),
     screen.Column("holds", "HOLDS"),
     screen.Column("why"),
+    screen.Column("hosts"),
 )
 FILE_COLUMNS = tuple(column for column in COLUMNS if column.key != "when")
+_NOTHING: Mapping[str, str] = {}
 
 
 class Part(NamedTuple):
@@ -151,27 +154,10 @@ def _iso(value: object) -> str:
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-def signers(document: Document, there: places.Home) -> tuple[list[Path], list[Path]]:
-    """The lists that are asked: of the queue that the document names, else of every queue here, and of this account."""
-    name = str(document.table("job").get("queue", "")).partition("@")[0] if document.kind == "job" else ""
-    queues = [queue for queue in there.queues if queue.name == name] or there.queues
-    found = [*queues, *([there.account] if there.account else [])]
-    return [place / "allowed_signers" for place in found], [place / "revoked_keys" for place in found if (place / "revoked_keys").exists()]
-
-
-def merged(lists: list[Path], revoked: Path | None = None) -> Signers:
-    """One list of several files."""
-    read = [Signers.read(path, revoked) for path in lists if path.exists()]
-    both = Signers([entry for one in read for entries in one.allowed.values() for entry in entries])
-    both.name = " or ".join(map(str, lists))
-    for one in read:
-        both.revoked.update(one.revoked)
-        both.krl = both.krl or one.krl
-    return both
-
-
-def traced(document: Document, allowed: Signers, revoked: Signers | None) -> tuple[list[dict[str, screen.Value]], list[str]]:
-    """The rows of a document and what is not proven."""
+def traced(
+    document: Document, allowed: Signers, revoked: Signers | None, vouching: Mapping[str, str] = _NOTHING
+) -> tuple[list[dict[str, screen.Value]], list[str]]:
+    """The rows of a document and what is not proven; `vouching` says of keys which hosts document has them."""
     if document.find("grant") is not None:
         from .cit_format import grant
 
@@ -181,7 +167,7 @@ def traced(document: Document, allowed: Signers, revoked: Signers | None) -> tup
     faults = [f"{part.by}: {part.why}" for part in found if part.holds == BAD] + chain(document, found)
     if not any(part.holds == GOOD for part in found):
         faults = faults or ["nothing is signed"]
-    return [row for part in found for row in rows(part)], faults
+    return [{**row, "hosts": vouching.get(part.key)} for part in found for row in rows(part)], faults
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
@@ -205,15 +191,20 @@ def main(
     asker = remote.Asker()
     status, lines, told = OK, [], []
     for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, clock.now(), asker)]:
-        lists, revoked = ([signers_file], []) if signers_file else signers(job.document, there)
-        gone = merged(lists, revoked[0]) if revoked else None
-        found, faults = traced(job.document, merged(lists), gone)
+        lists, revoked = ([signers_file], []) if signers_file else vouching.lists(job.document, there)
+        alias = vouching.alias(job.document, there)
+        known = vouching.merged(lists, alias=alias)
+        vouched = vouching.vouched(known, home.path() / "hosts") if not signers_file else vouching.Vouched(known, {})
+        gone = vouching.merged(lists, revoked[0], alias) if revoked else None
+        found, faults = traced(job.document, vouched.signers, gone, vouched.hosts)
         lines += found
         for fault in faults:
             status = worst(status, DENIED)
             messages.tell("error", fault, job.document.label, f"the lists asked: {', '.join(map(str, lists))}")
         if not faults:
-            told.append(f"{job.document.label}: all {sum(1 for _ in job.document.all('signature'))} signatures hold")
+            by = sorted({str(row["hosts"]) for row in found if row["hosts"]})
+            keys = f"; keys of {' and '.join(by)}" if by else ""
+            told.append(f"{job.document.label}: all {sum(1 for _ in job.document.all('signature'))} signatures hold{keys}")
     now = clock.now()
     shown = [{**row, "when": screen.when(clock.parse(str(row["time"])), now) if row["time"] else None} for row in lines]
     screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, lines, form, shown)

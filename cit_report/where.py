@@ -13,7 +13,8 @@ from typing import NamedTuple, Optional
 import typer
 
 from . import look, places, remote, screen
-from .cit_format import clock, frame, home, hosts, messages, reader, spool, trust
+from .cit_format import clock, home, hosts, messages, reader, spool, trust
+from .cit_format.document import Document
 from .cit_format.errors import NOT_FOUND, OK, CitError
 from .look import Seen
 
@@ -50,7 +51,7 @@ def where(job: Seen) -> Where:
         raise CitError(NOT_FOUND, f"no builder has it: it is {job.state}", f"cit why {job.short}", job.document.label)
     door = hosts.door_of(home.path() / "hosts", "builder", builder, clock.now()) or builder_doors(job).get(builder, "")
     if not door:
-        raise CitError(NOT_FOUND, f"it ran on {builder}, whose door its queue does not know", "`cit builders` lists them", job.document.label)
+        raise CitError(NOT_FOUND, f"its builder is {builder}, whose door is not known here", "`cit builders` lists them", job.document.label)
     return Where(builder, door, *paths)
 
 
@@ -61,28 +62,19 @@ def _own(job: Seen, given: trust.Assignment) -> str:
 
 
 def builder_doors(job: Seen) -> dict[str, str]:
-    """The doors of the builders of a job's queue, by name; the newest document of a name counts."""
+    """The doors of the builders of a job's queue, by name; the newest document of a name counts. Of a queue elsewhere what was heard, at worst."""
     wanted = str(job.document.table("job").get("queue", ""))
     found: dict[str, tuple[int, str]] = {}
-    for place in job.there.queues:
-        queue = home.Queue(place)
-        if queue.full_name != wanted:
-            continue
+    for queue in (queue for queue in map(home.Queue, job.there.queues) if queue.full_name == wanted):
         if queue.remote:
-            from .cit_format import ask
-
-            stream = ask.ask(ask.place_of(queue), "builders")
-            raw = [stream]
-        else:
-            raw = [(place / "builders" / name).read_bytes() for name in spool.listing(place / "builders")]
-        for each in raw:
-            for described in reader.documents(frame.unframed(reader.reader_of(each))):
-                if not isinstance(described, reader.Faulty) and described.kind == "builder":
-                    said = described.table("builder")
-                    created, name = said.get("created"), str(said.get("name"))
-                    moment = created if isinstance(created, int) else 0
-                    if moment >= found.get(name, (0, ""))[0]:
-                        found[name] = (moment, str(said.get("door", "")))
+            remote.Asker().builders(queue)
+        directory = queue / "builders" / (".load" if queue.remote else "")
+        for described in (each for name in spool.listing(directory) for each in reader.documents(reader.reader_of((directory / name).read_bytes()))):
+            said = described.table("builder") if isinstance(described, Document) else {}
+            created, name = said.get("created"), str(said.get("name"))
+            moment = created if isinstance(created, int) else 0
+            if moment >= found.get(name, (0, ""))[0]:
+                found[name] = (moment, str(said.get("door", "")))
     return {name: door for name, (_, door) in found.items() if door}
 
 

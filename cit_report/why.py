@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import look, places, queues, remote, screen, story, weighed
+from . import far, look, places, queues, remote, screen, story, weighed
 from .cit_format import clock, control, glance, home, masks, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
@@ -48,6 +48,12 @@ def pending(job: Seen, now: int) -> Answer:
     copy = places.best(job.copies)
     queue = home.Queue(Path(copy.queue)) if copy.queue else None
     builder = screen.line(job.told.get("builder"))
+    if copy.place == "outbox" and copy.directory.endswith("/sent"):
+        resend = ("cit outbox resend", "send it again: harmless, a queue knows what it has")
+        return Answer("its queue took it; nothing was heard of it since", next=(resend,))
+    if queue and queue.remote and copy.place == "waiting":
+        there = (f"cit queues --queue @{queue.path.name}", "how it is there")
+        return Answer(f"it waits for a builder in queue @{queue.path.name}, which is elsewhere", next=(there,))
     if copy.place == "outbox":
         return Answer("its queue could not be reached, so it is kept here and tried again", next=(("cit outbox send", "try now"),))
     if queue and copy.place in ("waiting", "held") and queues.state(queue) != "active":
@@ -177,7 +183,7 @@ def main(
     messages.set_up("cit-why", quiet)
     there, now = places.here(queue), clock.now()
     asker = remote.Asker()
-    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now, asker)]:
+    for job in map(far.looked_at, [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now, asker)]):
         found, given = answer(job, now), weighed.weighed(job.document)
         if json:
             values = {"id": job.document.id, "name": job.document.name, "state": job.state, "why": found.sentence, "lines": found.lines}
