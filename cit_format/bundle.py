@@ -98,13 +98,22 @@ def programs() -> Iterator[tuple[str, Path]]:
 
 
 def _starters() -> list[Path]:
-    """The shell programs, and what starts the stages: in bin/ of a checkout."""
-    folder = Path(__file__).resolve().parent.parent / "bin"
-    if not (folder / ".stage.py").exists():
-        raise CitError(CONFIG, f"no programs in {folder}", "bundles are made from a checkout, or from another bundle")
-    skipped = {"cit-setup", "cit-demo"}
-    found = [path for path in sorted(folder.iterdir()) if path.name.startswith(("cit", ".stage")) and not path.is_symlink()]
-    return [path for path in found if path.is_file() and path.name not in skipped]
+    """The shell programs, what they source, and what starts the stages: in bin/ of a checkout, or where they were installed. 78 where they are not."""
+    import shutil
+
+    found = shutil.which("cit-add")
+    folders = [Path(__file__).resolve().parent.parent / "bin", *([Path(os.path.realpath(found)).parent] if found else [])]
+    folder = next((each for each in folders if (each / ".stage.py").exists()), None)
+    if folder is None:
+        raise CitError(CONFIG, f"no cit-add beside a .stage.py, on PATH or in {folders[0]}", "bundles are made where all of cit is installed")
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink() and _is_ours(path)]
+
+
+def _is_ours(path: Path) -> bool:
+    if path.name in ("cit-setup", "cit-demo") or not path.name.startswith(("cit", ".")):
+        return False
+    with open(path, "rb") as file:
+        return path.name.startswith(".") or file.read(10) == b"#!/bin/sh\n"
 
 
 def stage_links() -> dict[str, str]:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import bare, body, clock, document, home, introduction, reader, remarks, sign, spool, sshsig, trust
 from .addition import door, signer
 from .body import Time, Value
-from .builders import PAUSED
+from .builder import count
+from .builders import PAUSED, given
 from .document import Document
-from .errors import CONFIG, DATA, DENIED, NOT_FOUND, USAGE, CitError
+from .errors import CONFIG, DATA, DENIED, LATER, NOT_FOUND, USAGE, CitError
 from .heartbeat import CACHE
 from .sshsig import PublicKey
 
@@ -99,8 +100,8 @@ def known(queue: home.Queue, name: str) -> Document | None:
     return found[-1] if found else None
 
 
-def enlist(queue: home.Queue, info: Told, chosen: Mapping[str, Value], mine: Signer, base: Path, given: PublicKey | None = None) -> Document:
-    """Take a builder in, or say anew what it is; the document that the queue has now. `given`: its public key, where nothing else says it."""
+def enlist(queue: home.Queue, info: Told, chosen: Mapping[str, Value], mine: Signer, base: Path, public: PublicKey | None = None) -> Document:
+    """Take a builder in, or say anew what it is; the document that the queue has now. `public`: its key, where nothing else says it."""
     here(queue)
     made = info.signed
     if made is None:
@@ -109,7 +110,7 @@ def enlist(queue: home.Queue, info: Told, chosen: Mapping[str, Value], mine: Sig
     elif chosen:
         raise CitError(USAGE, "its owner signed it as it is", "options change only what you sign yourself: ask the owner for another one", made.label)
     table = made.table("builder")
-    key = info.key or given or _listed(queue, str(table["key"])) or _beside(str(table.get("door", "")))
+    key = info.key or public or _listed(queue, str(table["key"])) or _beside(str(table.get("door", "")))
     if key is None or key.fingerprint != table["key"]:
         raise CitError(DATA, f"the public key {table['key']} is not known", "--key FILE names it: key.pub of the builder's home", made.label)
     rows = [signer(f"builder@{table['host']}", SPEAKS, key)]
@@ -219,9 +220,12 @@ def drain(queue: home.Queue, name: str, mine: Signer) -> Document:
 def delist(queue: home.Queue, name: str, base: Path) -> Document:
     """Take a builder out, to builders/.removed: nobody comes in with its key any more, what it signed until now stays provable.
 
-    Again it changes nothing. 66 where there never was one.
+    Again it changes nothing. 66 where there never was one, 75 while it has jobs of this queue.
     """
     here(queue)
+    jobs = given(queue).get(name)
+    if jobs and jobs.jobs:
+        raise CitError(LATER, f"{name} has {count(len(jobs.jobs))} of @{queue.path.name}", "again when they have come home; cit remove --wait waits")
     found, gone = known(queue, name), queue / "builders" / REMOVED
     if found is None:
         before = [each for each in all_of(gone) if each.table("builder")["name"] == name]

@@ -41,11 +41,12 @@ def introduce(
 
     rows: list[Row] = []
     mine = _mine()
+    told = _told(info) if info else enlist.Told({})
     for queue in _queues(queues):
         enlist.here(queue)
-        rows += introduction.parting(queue)
-        if not parting:
-            told = _told(info) if info else enlist.Told({})
+        if parting:
+            rows += introduction.parting(queue)
+        else:
             people = enlist.users_of(queue, told, _chosen({"users": users}), mine).get("users", [])
             rows += introduction.letter(queue, [str(each) for each in people] if isinstance(people, list) else [], mine, home.path())
     return write(addition.written(dict.fromkeys(rows)))

@@ -51,6 +51,7 @@ class Pass:
         self.obeyed = self.wishes  # of these, what has been looked at
         self.urgent: set[str] = set()  # jobs (by ID) that are to be taken without a slot, to be ended
         self.due: dict[str, int] = {}  # names in the inbox, and when they are to be taken without a slot
+        self.leaving = taking.leaving(account)  # queues whose jobs go back
         self.restless = False  # a wish could not be passed on yet
         self.moves: list[tuple[str, str, str]] = []  # lines for the log, not yet written
         self.paces: deque[float] = deque()  # when jobs ended of late
@@ -101,7 +102,7 @@ class Pass:
         """When jobs that get no slot are due to be given back or ended (microseconds); read while there is time for it."""
         for name in (self.inbox or [])[:LOOK_AHEAD]:
             if name not in self.due:
-                self.due[name] = taking.due(self.account, name)
+                self.due[name] = taking.due(self.account, name, self.leaving)
         return [moment for moment in self.due.values() if moment != names.NEVER]
 
     def listen(self, timeout: float) -> None:
@@ -156,7 +157,9 @@ class Pass:
             self.paces.popleft()
         if self.inbox is None:
             self.inbox = [name for name in spool.listing(self.account / "inbox") if name not in self.left]
-            self.due = {name: moment for name, moment in self.due.items() if name in set(self.inbox)}
+            before, self.leaving = self.leaving, taking.leaving(self.account)
+            names_now = set(self.inbox) if before == self.leaving else set()  # else all of them are looked at anew
+            self.due = {name: moment for name, moment in self.due.items() if name in names_now}
         rate = len(self.paces)  # so many slots will be free in the next moment, if all goes on as it did
         lack = self.slots.free + rate - len(self.waiting)
         count = lack if len(self.waiting) < self.slots.free or lack * 2 > rate else 0
@@ -166,6 +169,8 @@ class Pass:
     def late(self, found: list[str]) -> list[str]:
         """Of these names the ones that need no slot: they are to be ended, or given back."""
         now = clock.now()
+        if self.leaving and found:
+            self.limits()
         if not self.urgent and min(self.due.values(), default=names.NEVER) > now:
             return []
         return [name for name in found if self.due.get(name, names.NEVER) <= now or attempt.id_of(name) in self.urgent]
@@ -199,7 +204,7 @@ class Pass:
         now, standing = clock.now(), control.Standing()
         if mine.job.id in self.wishes:
             standing = control.look(self.account / "control", mine.job, mine.task, mine.number, self.account.signers, now)
-        verdict = attempt.verdict(mine, standing, now)
+        verdict = taking.verdict(mine, standing, now, self.leaving)
         if verdict == attempt.HOLD:
             spool.rename_new(self.account / "running" / mine.name, self.account / "inbox" / mine.name)
             for state in ("inbox", "running"):

@@ -15,6 +15,8 @@ from .cit_format.reader import Faulty
 
 NEEDED = frozenset(["assignment", "bundle", "change", "env", "files", "job", "keep", "script", "secret", "signature", "source"])  # known in version 1
 
+CLOSED = ".closed"  # in the inbox: the queues that this builder leaves
+
 
 class Taken(NamedTuple):
     """What became of a group: attempts that lie in `running` now, names that stay in `inbox`, and the worst status."""
@@ -51,10 +53,26 @@ def believed(account: home.Account, name: str, job: Document, now: int) -> Attem
     return found
 
 
-def due(account: home.Account, name: str) -> int:
+def leaving(account: home.Account) -> frozenset[str]:
+    """The queues (NAME@FINGERPRINT) that this builder leaves now: what it has of them and has not begun goes back (cit remove --now)."""
+    try:
+        return frozenset((account / "inbox" / CLOSED).read_text().split())
+    except FileNotFoundError:
+        return frozenset()
+
+
+def verdict(mine: Attempt, standing: control.Standing, now: int, left: frozenset[str]) -> str:
+    """What is to be done with a job that has not begun (attempt.verdict), where the queues `left` are being left."""
+    found = attempt.verdict(mine, standing, now)
+    return attempt.VOID if found in (attempt.START, attempt.HOLD) and mine.said.get("queue") in left else found
+
+
+def due(account: home.Account, name: str, left: frozenset[str] = frozenset()) -> int:
     """When a job in the inbox has to be taken although no slot is free, to be given back or ended (microseconds); NEVER if it need not."""
     try:
         found = attempt.attempt_of(name, reader.parse((account / "inbox" / name).read_bytes()), clock.now())
+        if found.said.get("queue") in left:
+            return 0
         within, deadline = found.duration("start-within"), found.integer("deadline")
     except (CitError, FileNotFoundError):
         return names.NEVER
@@ -71,7 +89,7 @@ def take(account: home.Account, found: list[str], meanwhile: Callable[[], None])
     back: list[str] = []
     status, now = OK, clock.now()
     refused: list[tuple[str, Document | Faulty, CitError]] = []
-    wishes = control.targets(account / "control")
+    wishes, left = control.targets(account / "control"), leaving(account)
     with spool.Claim(account / "inbox") as claim:
         for name in found:
             raw = claim.take(name)
@@ -96,7 +114,7 @@ def take(account: home.Account, found: list[str], meanwhile: Callable[[], None])
                 else:
                     refused.append((name, item, error))
                 continue
-            if attempt.verdict(mine, standing, now) == attempt.HOLD:
+            if verdict(mine, standing, now, left) == attempt.HOLD:
                 claim.back(name)
                 back.append(name)
             else:
