@@ -30,6 +30,7 @@ def put_inbox(account: home.Account, arrivals: list[Document]) -> list[Document]
     for number, job in enumerate(arrivals):
         try:
             trust.assigned(job, account.signers, account.signer.public.fingerprint, now)
+            heartbeat.meant_here(account, job)
             secret.opened_here(job, account.path)
             items.append(inbox_item(account, job))
         except CitError as error:

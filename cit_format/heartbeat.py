@@ -83,6 +83,15 @@ def described(account: home.Account) -> Document:
     return reader.parse(kept.submitted)
 
 
+def meant_here(account: home.Account, job: Document) -> None:
+    """77 where the signed job names the only builder that may run it, and that is another one: the queue's word does not count."""
+    wanted = job.table("job").get("builder")
+    if wanted is not None:
+        name = described(account).table("builder").get("name")
+        if wanted != name:
+            raise _denied(job, f"the job is for the builder {wanted} alone, this is {name}", "its author says where it may run: cit push -w")
+
+
 def jobs(account: home.Account, queue: str = "") -> Iterator[Job]:
     """The jobs that a build account has (of that queue alone, where one is named), each in the state of its directory."""
     for place, state in STATES.items():

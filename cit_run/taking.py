@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from . import attempt, run_as, secrets
 from .attempt import Attempt
-from .cit_format import clock, control, home, messages, names, reader, refuse, spool, trust
+from .cit_format import clock, control, heartbeat, home, messages, names, reader, refuse, spool, trust
 from .cit_format.document import Document
 from .cit_format.errors import CONFIG, DATA, OK, CitError, worst
 from .cit_format.reader import Faulty
@@ -46,6 +46,7 @@ def arrival(raw: bytes) -> Document | Faulty:
 def believed(account: home.Account, name: str, job: Document, now: int) -> Attempt:
     """The attempt that a document is, once it is seen to be ours and in order; else 65 or 77."""
     trust.assigned(job, account.signers, account.signer.public.fingerprint, now)
+    heartbeat.meant_here(account, job)
     found = attempt.attempt_of(name, job, now)
     secrets.check(account, job)
     attempt.checked(found)

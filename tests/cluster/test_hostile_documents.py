@@ -148,6 +148,8 @@ ATTACKS: dict[str, Attack] = {
     "an assignment of a queue that moon does not know": lambda w: w.given(w.job, signer="queue@else").raw,
     "an assignment by a builder": lambda w: w.given(w.job, signer="builder@star").raw,
     "no assignment": lambda w: w.job.raw,
+    "what is for star alone": lambda w: w.given(w.made("true", builder="star")).raw,
+    "what is for star alone, in its name": lambda w: w.given(w.made("true", builder="star"), builder="star").raw,
     # run more often than was signed
     "a second attempt": lambda w: w.given(w.given(w.job), attempt=2).raw,
     "a second attempt alone": lambda w: w.given(w.job, attempt=2).raw,
@@ -171,6 +173,7 @@ def test_a_builder_takes_nothing_but_what_was_signed(world: World, attack: str) 
 
 def test_an_attempt_is_taken_once_whatever_the_queue_makes_of_it(world: World) -> None:
     first = world.given(world.job)
+    assert put(world.star, world.given(world.made("true", builder="moon"), to="star").raw) == ["accepted"]  # moon is this host's name
     again = world.given(world.job, assigned=Time(clock.now() + clock.SECOND))
     elsewhere = world.given(world.job, weighed=["moon: chosen"])
     longer = world.given(world.job.extended(section("note", "text", b"x\n")))
