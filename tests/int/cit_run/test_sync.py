@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 from cit_run.cit_format import spool
 from tests.conftest import CHECKOUT
@@ -35,7 +36,8 @@ def test_no_carrier(bench: Bench) -> None:
     """Results stay where they are until there is one."""
     bench.send("#!/bin/sh\n")
     bench.run()
-    done = subprocess.run([SYNC], capture_output=True, text=True, env={**os.environ, "PATH": "/usr/bin:/bin"})
+    alone = [sys.executable, "-c", "from cit_run.sync import run; run()"]  # bin/ would put itself on PATH
+    done = subprocess.run(alone, capture_output=True, text=True, cwd=CHECKOUT, env={**os.environ, "PATH": "/usr/bin:/bin"})
     assert done.returncode == 78 and "cit-deliver" in done.stderr and "hint: " in done.stderr
     assert len(bench.names("finished")) == 1
 
