@@ -6,6 +6,7 @@ made at first use and said once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from functools import cached_property, lru_cache
@@ -29,6 +30,7 @@ ACCOUNT_DIRECTORIES = (*ACCOUNT_STATES, "work", "store", "interfaces", "control"
 # What carries goes on beside: a door that hangs keeps no job from its builder. Where it is at work still, it takes up what comes.
 QUEUE_ON_ARRIVAL = "cit-schedule -q --from waiting --to assigned; cit-deliver -q --from assigned --to sent &"
 ACCOUNT_ON_ARRIVAL = "cit-run -q --from inbox --to finished"
+_FOUNDED = "@SHA256:"  # between a queue's name and its founding key's fingerprint
 ACCOUNT_ON_END = "cit-sync -q"
 
 
@@ -200,10 +202,12 @@ class Account(_Holder):
 
 
 def find_queue(wanted: str | None) -> Queue:
-    """The queue that `@name`, `name` or a directory means; without any the first of `queues` in config.toml, else main. 66 if there is none."""
-    if not wanted:
-        configured = settings(path() / "config.toml").get("queues")
-        wanted = str(configured[0]) if isinstance(configured, list) and configured else "@main"
+    """The queue that `@name`, `name`, NAME@FINGERPRINT or a directory means; without any the first of `queues`, else main. 66 if there is none."""
+    configured = settings(path() / "config.toml").get("queues") if not wanted or _FOUNDED in wanted else None
+    named = [str(each) for each in configured] if isinstance(configured, list) else []
+    if wanted and _FOUNDED in wanted:
+        return _of_full_name(wanted, named)
+    wanted = wanted or (named or ["@main"])[0]
     if wanted in ("@main", "main"):
         ensure()
     place = path() / "queues" / wanted.lstrip("@") if "/" not in wanted else Path(wanted)
@@ -212,6 +216,16 @@ def find_queue(wanted: str | None) -> Queue:
     if not (place / "queue.toml").exists():
         raise CitError(NOT_FOUND, f"no queue {wanted}", f"`cit queues` lists them; `cit init {wanted}` makes one")
     return Queue(place.absolute())
+
+
+def _of_full_name(wanted: str, named: list[str]) -> Queue:
+    """The queue that jobs call so: of this home, or one that config.toml names by its directory."""
+    places = [file.parent for file in sorted(path().glob("queues/*/queue.toml"))] + [Path(each) for each in named if "/" in each]
+    for queue in map(Queue, places):
+        with contextlib.suppress(CitError):  # one whose settings or key are broken is none that is meant
+            if queue.full_name == wanted:
+                return queue
+    raise CitError(NOT_FOUND, f"no queue {wanted}", "`cit queues` lists those that are known here")
 
 
 def own_account() -> Account:

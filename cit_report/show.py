@@ -16,7 +16,7 @@ import typer
 
 from . import far, look, places, remote, screen, story
 from .cit_format import body, clock, messages
-from .cit_format.errors import OK
+from .cit_format.errors import NOT_FOUND, OK, CitError
 from .look import Seen
 
 ASKED = (
@@ -156,6 +156,18 @@ def shortened(text: str, most: int) -> str:
     return text if len(lines) <= most else "\n".join([*lines[: most - 1], f"... {len(lines) - most + 1} lines more"])
 
 
+def found(wanted: str, there: places.Home, now: int, is_known: bool) -> list[Seen]:
+    """The job that is meant; where to know it at all will do (`is_known`), nobody elsewhere is asked of what is known here."""
+    asker = remote.Asker()
+    if is_known:
+        try:
+            return look.seen(wanted, there, now)
+        except CitError as error:
+            if error.status != NOT_FOUND:
+                raise
+    return [far.looked_at(job) for job in look.seen(wanted, there, now, asker)]
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
@@ -174,10 +186,8 @@ def main(
     """One job whole: who, what, state, times, figures, and where everything lies."""
     form = screen.form(table, tsv, json)
     there, now = places.here(queue), clock.now()
-    asker = None if path or identity else remote.Asker()
     first = True
-    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now, asker)]:
-        job = far.looked_at(job) if asker else job
+    for job in [each for wanted in jobs or ["last"] for each in found(wanted, there, now, path or identity)]:
         if raw:
             sys.stdout.buffer.write(job.document.raw)
         elif path or identity:

@@ -93,6 +93,24 @@ def test_send_resend_and_recover_take_what_is_kept(moon: Elsewhere) -> None:
     assert (ended.returncode, states(ended.stdout)) == (0, ["duplicate"] * 2) and moon.there() == ["one", "two"]
 
 
+def test_a_tick_sends_what_is_kept_and_what_a_killed_push_left(moon: Elsewhere) -> None:
+    moon.fault("shut")
+    moon.run("cit-queue", "--to", "@moon", stdin=moon.job("one").raw + moon.job("two").raw)
+    box = moon.near.path / "outbox"
+    dead = box / ".claim" / "sun~1~1"
+    dead.mkdir(parents=True)
+    (dead / "lock").touch()
+    for path in box.glob("*.cit"):
+        path.rename(dead / path.name)
+    ended = moon.run("cit-tick")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b""), "out of reach is no news to cron"
+    assert moon.outbox() == ["one", "two"] and not dead.exists()
+    moon.fault()
+    ended = moon.run("cit-tick")
+    assert (ended.returncode, ended.stdout) == (0, b"") and moon.there() == ["one", "two"] and moon.outbox() == []
+    assert not (moon.queue / "log").exists(), "a queue elsewhere is looked after there"
+
+
 def test_what_is_refused_there_leaves_and_is_said(moon: Elsewhere) -> None:
     stranger = moon.near.job("stranger", who="eve", queue=moon.queue.full_name)
     ended = moon.run("cit-queue", "--to", "@moon", stdin=stranger.raw + moon.job("fine").raw)

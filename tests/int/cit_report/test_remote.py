@@ -191,6 +191,16 @@ def test_a_wish_about_a_job_elsewhere_goes_there(cluster: Cluster, ada: Account)
     assert "cancel" not in rows(ada, "cit ls --all"), "a wish is no job"
 
 
+def test_again_is_in_the_same_queue_and_under_the_same_name(cluster: Cluster, ada: Account) -> None:
+    """Though @main is a queue of this home, too, and this home calls its person otherwise."""
+    before = ada.text("cit show --id bad")
+    ada.sh("CIT_HOST=home cit requeue bad")
+    again = shown(ada, "cit show last")
+    assert (again["asked"], again["submitter"], again["name"]) == (f"parent={before}", cluster.ada.identity, "bad")
+    ada.sh("cit wait -q last", status=3)
+    ada.sh("CIT_HOST=home cit push -J other --hold -- true && CIT_HOST=home cit cancel other && cit wait -q other", status=143)
+
+
 # --- nobody answers: the last of all, as the queue's machine does not come back ------------------------------------------------
 
 
