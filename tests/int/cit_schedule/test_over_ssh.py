@@ -70,6 +70,31 @@ def test_other_files_of_host_keys_and_other_settings_count_for_nothing(far: Far)
         (ssh / "config").unlink()
 
 
+def test_a_jump_host_of_the_users_settings(far: Far) -> None:
+    """Believed as the user's settings (ssh) or our known_hosts (fabric) say, or nothing goes through it."""
+    star, hub = far.machine("star"), far.hub
+    known, settings, jumps = hub.path(".ssh/known_jumps"), hub.path(".ssh/config"), f"[localhost]:{star.port} {star.host_key()}\n"
+    login = star.login("build")
+    settings.write_text(
+        f"Host 127.0.0.1\nProxyJump {login}@localhost:{star.port}\n"
+        f"Host localhost\nIdentityFile {far.queue.path}/key\nUserKnownHostsFile {known}\nStrictHostKeyChecking yes\n"
+    )
+    far.star.path(".ssh/authorized_keys").write_text(f"{far.cluster.main.public}\n")
+    before = far.connections("star")
+    try:
+        known.write_text("")
+        assert refusal(far, far.moon.place).status in (69, 78) and far.connections("star") == before
+        known.write_text(jumps)
+        with open(hub.path(".cit/known_hosts"), "a") as ours:
+            ours.write(jumps)
+        with transport.Doors(far.queue) as doors:
+            assert len(doors.hand_over(far.moon.place, "put-inbox", far.assigned("moon"))) == 1
+    finally:
+        settings.unlink()
+        known.unlink()
+    assert far.connections("star") == before + 1
+
+
 def test_host_keys_that_a_manager_signed_count_as_well(far: Far) -> None:
     own = far.hub.path(".cit/known_hosts")
     far.hub.path(".cit/hosts").mkdir(exist_ok=True)
