@@ -204,15 +204,18 @@ def is_sealed(job: Document) -> bool:
     return script is not None and script.attributes.get("enc") == "age"
 
 
-def ended(attempt: Attempt, place: Place, ending: Ending, account: home.Account, base: Mapping[str, str]) -> Document:
-    """The job's document with all that its run has to say, signed by the builder."""
+def ended(
+    attempt: Attempt, place: Place, ending: Ending, account: home.Account, base: Mapping[str, str], other: record.Elsewhere | None = None
+) -> Document:
+    """The job's document with all that its run has to say, signed by the builder; `other` where it ran on another machine than this."""
     directory = directory_of(attempt, place)
-    rows = environment.described(base, attempt.job, directory) + noted(f"{place.record}/environment")
+    rows = environment.described(base, attempt.job, directory, other.machine if other else ()) + noted(f"{place.record}/environment")
     artefacts = keep.rows_of(place.record)
     if artefacts is None:
         artefacts = keep.log_row(place.log)
-    why = (noted(f"{place.record}/why") or [("", "")])[0][0] if ending.why == "before" else ""
-    written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why)
+    why = (noted(f"{place.record}/why") or [("", "")])[0][0] if ending.why == "before" else other.why if other else ""
+    restarts = other.restarts if other else ()
+    written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why, restarts)
     return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")
 
 
@@ -227,5 +230,8 @@ def noted(file: str) -> list[tuple[str, str]]:
 
 def not_begun(attempt: Attempt, why: str, account: home.Account, by: str, now: int) -> Document:
     """The document of a job that was never begun: CANCEL and DEADLINE are its end, VOID gives it back to the queue."""
-    written = record.void(attempt.received, now) if why == VOID else record.ended_before(attempt.received, why, attempt.number, attempt.task, by, now)
+    if why == VOID:
+        written = record.void(attempt.received, now, by)
+    else:
+        written = record.ended_before(attempt.received, why, attempt.number, attempt.task, by, now)
     return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from .cit_format import body, spool
@@ -70,11 +70,11 @@ def machine() -> tuple[tuple[str, str], ...]:
     )
 
 
-def described(base: Mapping[str, str], job: Document, directory: str) -> list[tuple[str, str]]:
-    """The rows of the `environment` section: where and with what the job ran, and the variables that it asked for."""
+def described(base: Mapping[str, str], job: Document, directory: str, ran_on: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
+    """The rows of the `environment` section: where (`ran_on`, or here) and with what the job ran, and the variables that it asked for."""
     asked = asked_for(job)
     return [
-        *machine(),
+        *(ran_on or machine()),
         ("cwd", directory),
         ("PATH", asked.get("PATH", base["PATH"])),
         *sorted((name, value) for name, value in asked.items() if name != "PATH"),

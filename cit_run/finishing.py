@@ -14,13 +14,14 @@ from .workspace import Place
 
 
 class End(NamedTuple):
-    """A job that is over: run by a shim, or never begun (`ending` None; `why` is cancel, deadline or void, `by` who wanted it)."""
+    """A job that is over: run by a shim, or never begun (`ending` None; `why` is cancel, deadline or void, `by` who or what wanted it)."""
 
     attempt: Attempt
     place: Place | None
     ending: Ending | None
     why: str = ""
     by: str = ""
+    elsewhere: record.Elsewhere | None = None
 
 
 # --- one document ---------------------------------------------------------------------------------------------------
@@ -30,14 +31,14 @@ def document_of(end: End, account: home.Account, base: Mapping[str, str]) -> Doc
     """The signed document of an end."""
     if end.ending is None or end.place is None:
         return attempt.not_begun(end.attempt, end.why, account, end.by, clock.now())
-    return attempt.ended(end.attempt, end.place, end.ending, account, base)
+    return attempt.ended(end.attempt, end.place, end.ending, account, base, end.elsewhere)
 
 
 def move_of(end: End) -> tuple[str, str, str]:
     """An end as a line of the log: job, word, detail."""
     if end.ending is None:
         state = record.STATES.get(end.why, end.why)
-        return end.attempt.own, state, "not begun" + (f", by {end.by}" if end.by else "")
+        return end.attempt.own, state, "not begun" + (f": {end.by}" if end.why == attempt.VOID and end.by else f", by {end.by}" if end.by else "")
     return end.attempt.own, record.state(end.ending), record.told(end.ending)
 
 

@@ -65,6 +65,10 @@ def main(
         raise CitError(USAGE, f"{wrong[0]} is no spool of this account", f"cit-run works in {account.path}: --from inbox --to finished")
     if is_idle(account):
         return OK
+    if account.settings.get("kind", "cit") != "cit":
+        from .kinds import visit
+
+        return visit.visit(account, slots or count(account.settings.get("slots"), visit.MOST))
     from .account_pass import Pass
 
     lock = spool.Lock(account / "running" / ".lock")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from .cit_format import body, clock, document, journal
 from .shim import Ending
 
-STATES = {"time": "TIMEOUT", "stall": "TIMEOUT", "deadline": "DEADLINE", "cancel": "CANCELLED", "lost": "NODE_FAIL"}
+STATES = {"time": "TIMEOUT", "stall": "TIMEOUT", "deadline": "DEADLINE", "cancel": "CANCELLED", "lost": "NODE_FAIL", "memory": "OUT_OF_MEMORY"}
 WHY = {
     "time": "over its time limit",
     "stall": "its log was silent for longer than it may be",
     "deadline": "not done by its deadline",
     "cancel": "cancelled",
+    "memory": "more memory than it may use",
     "lost": "its supervisor was killed, or the machine went down; how it ended is not known",
     "exec": "its program could not be started; the log says why",
     "before": "what it needs could not be laid out; the log says why",
@@ -29,6 +31,14 @@ FIGURES = (
     "involuntary-switches",
 )
 FAILED_HERE = 125  # cit itself failed
+
+
+class Elsewhere(NamedTuple):
+    """What is known of a job that another engine ran (kinds/): rows of its machine, when it was begun anew (microseconds), why it ended so."""
+
+    machine: Sequence[tuple[str, str]] = ()
+    restarts: Sequence[int] = ()
+    why: str = ""
 
 
 def state(ending: Ending) -> str:
@@ -84,9 +94,11 @@ def ran(
     environment: Sequence[tuple[str, str]],
     artefacts: Sequence[tuple[str, str, str]],
     why: str = "",
+    restarts: Sequence[int] = (),
 ) -> list[bytes]:
-    """All that a run appends before its signature; `received` in microseconds."""
+    """All that a run appends before its signature; `received` and `restarts`, when a cluster began it anew, in microseconds."""
     events = [journal.event("run", "received", "", received)]
+    events += [journal.event("run", "restarted", "", moment) for moment in restarts]
     if ending.started:
         events.append(journal.event("run", "started", "", ending.started))
     events.append(journal.event("run", "ended", told(ending), ending.ended))
@@ -107,7 +119,7 @@ def ended_before(received: int, why: str, attempt: int, task: int | None, by: st
     return [document.section("event", "tsv", b"".join(events)), result(ending, attempt, task, sentence)]
 
 
-def void(received: int, now: int) -> list[bytes]:
-    """The builder's word that an assignment ended without a start."""
-    events = [journal.event("run", "received", "", received), journal.event("run", "void", "not begun within start-within", now)]
+def void(received: int, now: int, why: str = "") -> list[bytes]:
+    """The builder's word that an assignment ended without a start, and why."""
+    events = [journal.event("run", "received", "", received), journal.event("run", "void", why or "not begun within start-within", now)]
     return [document.section("event", "tsv", b"".join(events))]

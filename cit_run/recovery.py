@@ -17,8 +17,16 @@ from .shim import Ending, Status, is_running, read_status
 from .workspace import Place
 
 
+class Left(NamedTuple):
+    """What lay in `running`: attempts without an end, whether others only had to be moved, the worst status."""
+
+    attempts: list[Attempt]
+    moved: bool
+    status: int
+
+
 class Found(NamedTuple):
-    """What lay in `running`: ends, jobs under foreign shims, jobs not begun, whether others only had to be moved, the worst status."""
+    """The same, told apart: ends, jobs under foreign shims, jobs not begun."""
 
     ends: list[End]
     adopted: list[tuple[Attempt, Place]]
@@ -29,25 +37,10 @@ class Found(NamedTuple):
 
 def recover(account: home.Account) -> Found:
     """Take up what the pass before us left in inbox and running."""
-    spool.recover(account / "inbox")
-    running = account / "running"
-    with contextlib.suppress(FileNotFoundError):
-        for entry in os.listdir(running):
-            if entry.startswith(".") and entry.endswith(".cit"):  # a content that was being written when its writer was killed
-                os.unlink(running / entry)
-    same_boot = is_same_boot(running / ".boot")
-    found = Found([], [], [], False, OK)
-    for name in spool.listing(running):
-        try:
-            job = reader.parse((running / name).read_bytes())
-        except CitError as error:
-            found = found._replace(status=worst(found.status, messages.complain(error, name)))
-            continue
-        if is_over(job):
-            spool.rename_new(running / name, account / "finished" / name)
-            found = found._replace(moved=True)
-            continue
-        mine = attempt.attempt_of(name, job, clock.now())
+    same_boot = is_same_boot(account / "running" / ".boot")
+    before = left(account)
+    found = Found([], [], [], before.moved, before.status)
+    for mine in before.attempts:
         place = workspace.place_of(f"{account.path}/work", mine.own)
         ending = standing(place.record)
         if ending == "running":
@@ -60,6 +53,29 @@ def recover(account: home.Account) -> Found:
         link, stands = secrets.place_of(account.path, own), standing(f"{account.path}/work/{own}.run")
         if stands != "running" and not (stands is None and secrets.is_young(link)):
             secrets.clear(account.path, own)
+    return found
+
+
+def left(account: home.Account) -> Left:
+    """Give back what a killed pass held of the inbox, and read what lies in running; what only had to be moved is moved."""
+    spool.recover(account / "inbox")
+    running = account / "running"
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.listdir(running):
+            if entry.startswith(".") and entry.endswith(".cit"):  # a content that was being written when its writer was killed
+                os.unlink(running / entry)
+    found = Left([], False, OK)
+    for name in spool.listing(running):
+        try:
+            job = reader.parse((running / name).read_bytes())
+        except CitError as error:
+            found = found._replace(status=worst(found.status, messages.complain(error, name)))
+            continue
+        if is_over(job):
+            spool.rename_new(running / name, account / "finished" / name)
+            found = found._replace(moved=True)
+        else:
+            found.attempts.append(attempt.attempt_of(name, job, clock.now()))
     if found.moved:
         spool.sync_directory(account / "finished")
         spool.sync_directory(running)
