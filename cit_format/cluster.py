@@ -68,18 +68,20 @@ def facts(base: Path, manager: PublicKey, host_keys: list[Path], now: int) -> li
         raise CitError(NOT_FOUND, "no queue of this home has a door", "cit config @main door ssh://USER@HOST/@main, as others reach it")
     mine = [sshsig.parse_public_key(file.read_text()) for file in host_keys]
     found += [Row("host", name, key._replace(comment=""), now, now, "") for name in sorted(ours) for key in mine]
-    return found + [row for row in known_machines(base, now) if row.name not in ours]
+    found += [row for row in known_machines(base, now) if row.name not in ours]
+    return list(dict.fromkeys(found))  # queues share builders
 
 
 def builder_rows(queue: home.Queue, now: int) -> list[Row]:
-    """The builders of a queue that it believes, with a door elsewhere, and whose public keys its list has."""
+    """The builders of a queue that it believes, and whose public keys its list has; a directory is no door for others."""
     entries = {entry.key.fingerprint: entry for several in queue.signers.allowed.values() for entry in several if "cit-result" in entry.namespaces}
     paths = [queue / "builders" / name for name in listing(queue / "builders")]
     found = []
     for described in map(builder.builder, builders.newest(queue, paths, now)[0]):
         entry = entries.get(described.key)
-        if entry and address.is_remote(described.door):
-            found.append(Row("builder", described.name, entry.key._replace(comment=entry.principal), now, now, described.door))
+        if entry:
+            door = described.door if address.is_remote(described.door) else ""
+            found.append(Row("builder", described.name, entry.key._replace(comment=entry.principal), now, now, door))
     return found
 
 

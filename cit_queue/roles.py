@@ -60,7 +60,7 @@ class Role(NamedTuple):
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+:/=-]*")
 _FINGERPRINT = r"SHA256:[A-Za-z0-9+/]{43}"
 ROLES = {
-    "person": Role(QUEUE, ("put-accept", "ls", "get", "have", "builders", "alive"), _PERSON, "USER@HOST, as in allowed_signers"),
+    "person": Role(QUEUE, ("put-accept", "ls", "get", "have", "builders", "log", "file", "alive"), _PERSON, "USER@HOST, as in allowed_signers"),
     "builder": Role(QUEUE, ("put-done", "have", "alive"), re.compile(_FINGERPRINT), "the fingerprint of the builder's key"),
     "queue": Role(
         ACCOUNT,

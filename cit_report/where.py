@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional
 import typer
 
 from . import look, places, remote, screen
-from .cit_format import clock, home, hosts, messages, reader, spool, trust
+from .cit_format import address, clock, home, hosts, messages, reader, spool, trust
 from .cit_format.document import Document
 from .cit_format.errors import NOT_FOUND, OK, CitError
 from .look import Seen
@@ -52,7 +52,15 @@ def where(job: Seen) -> Where:
     door = hosts.door_of(home.path() / "hosts", "builder", builder, clock.now()) or builder_doors(job).get(builder, "")
     if not door:
         raise CitError(NOT_FOUND, f"its builder is {builder}, whose door is not known here", "`cit builders` lists them", job.document.label)
-    return Where(builder, door, *paths)
+    return Where(builder, _beside(job, door), *paths)
+
+
+def _beside(job: Seen, door: str) -> str:
+    """The place of a builder that its queue knows by a directory: of a queue elsewhere, the account in which that queue is."""
+    queue = remote.of_job(job.copies, job.there) if door.startswith("/") else None
+    if queue is None or not address.is_remote(queue.door):
+        return door
+    return str(address.parse(queue.door)._replace(queue=""))
 
 
 def _own(job: Seen, given: trust.Assignment) -> str:

@@ -55,6 +55,20 @@ def test_from_join_to_push(pair: tuple[Account, Account]) -> None:
     assert b'submitter = "ada@home"' in next(hub.path(".cit/queues/main/held").glob("*.cit")).read_bytes()
 
 
+def test_one_server_that_queues_and_builds(pair: tuple[Account, Account]) -> None:
+    """The usual small set-up: one account elsewhere; a job goes there, runs there, and its log is read, all by one line of authorized_keys."""
+    hub, sun = pair
+    sun.sh(f"cit join - {pin(hub)} --as ada@home && cit config queues @main-127.0.0.1", stdin=made(hub))
+    key = sun.path(".ssh/id_ed25519.pub").read_bytes()
+    hub.sh("cit allow --door ada@home - @main", stdin=key)
+    hub.sh("cit allow ada@home -", stdin=key)  # the builder believes her, too
+    assert sun.sh("cit push --wait -J hello -- sh -c 'echo hi; exit 4'", status=4)
+    assert sun.text("cit log hello") == "hi"
+    assert sun.text("cit why -q hello").endswith("Z.") and "status 4" in sun.text("cit why -q hello")
+    assert "all 4 signatures hold; keys of hosts serial 1, sha256:" in sun.text("cit trace --table hello")
+    assert sun.text("cit ls --tsv | cut -f 2,3,4").endswith("hello\tFAILED\tmain-127.0.0.1")
+
+
 def test_without_joining_nothing_is_sent(pair: tuple[Account, Account]) -> None:
     """The host key comes from the signed document; another one is no queue of ours, and gets nothing."""
     hub, sun = pair
