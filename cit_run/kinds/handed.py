@@ -17,13 +17,14 @@ from ..cit_format import clock
 
 class Handed(NamedTuple):
     """The engine's ID (empty: not handed over as far as is known), its last word, whether a beginning was seen, when it began anew
-    (microseconds), and why it is to be given back."""
+    (microseconds), why it is to be given back, and why it is lost."""
 
     id: str = ""
     told: str = ""
     began: bool = False
     restarts: tuple[int, ...] = ()
     declined: str = ""
+    lost: str = ""
 
 
 def read(record: str) -> Handed:
@@ -45,6 +46,8 @@ def read(record: str) -> Handed:
             found = found._replace(began=True)
         elif word == "declined":
             found = found._replace(declined=value or "not taken")
+        elif word == "lost":
+            found = found._replace(lost=value)
         elif word == "restarted":
             found = found._replace(restarts=(*found.restarts, clock.parse(time)))
     return found

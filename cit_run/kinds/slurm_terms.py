@@ -41,7 +41,7 @@ TASK = "SLURM_ARRAY_TASK_ID"
 
 
 def tag(wanted: Attempt) -> str:
-    """The name by which Slurm knows a job: COPY-NAME without the task."""
+    """The name by which Slurm knows an array of its own: COPY-NAME without the task."""
     return str(names.FileName(wanted.job.id, wanted.job.name, "", None, wanted.number))[: -len(".cit")]
 
 
@@ -84,7 +84,7 @@ def script(group: Sequence[Attempt], features: frozenset[str], work: str, more: 
     """What sbatch reads: the owner's options `more`, then the job's own, and the command `begin`. A group of several is an array."""
     first = group[0]
     given = [
-        f"--job-name={tag(first)}",
+        f"--job-name={tag(first) if len(group) > 1 else first.own}",
         f"--comment={first.job.id}",
         "--nodes=1",
         "--ntasks=1",

@@ -49,8 +49,9 @@ def found(account: home.Account, own: str) -> Attempt | None:
 def is_free(account: home.Account, mine: Attempt, here: Here) -> bool:
     """Whether a job may begin now: nobody began it, or the engine does so anew and its author lets it; and no wish or limit is against it."""
     record = f"{account.path}/work/{mine.own}.run"
-    stands = recovery.standing(record)
-    if here.restarts and not isinstance(stands, Ending):
+    stands, now = recovery.standing(record), clock.now()
+    wished = control.look(account / "control", mine.job, mine.task, mine.number, account.signers, now)
+    if here.restarts and not (isinstance(stands, Ending) and turn.is_certain(stands, wished)):
         if not turn.may_begin_anew(mine, here.restarts):
             lost(record)
             return False
@@ -59,13 +60,12 @@ def is_free(account: home.Account, mine: Attempt, here: Here) -> bool:
         handed.note(record, "restarted", count=here.restarts)
     elif stands is not None:
         return False
-    now = clock.now()
-    wished = control.look(account / "control", mine.job, mine.task, mine.number, account.signers, now)
     return attempt.verdict(mine, wished, now) == attempt.START
 
 
 def lost(record: str) -> None:
-    """Note the end of a job that was begun and is not to begin again: how it ended nobody knows."""
+    """Note the end of a job that is not to begin again: the last line of `status` that tells an end counts."""
+    handed.note(record, "lost", why="put back into the queue there, and its author allows no further start")
     fd = os.open(f"{record}/status", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

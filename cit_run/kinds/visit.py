@@ -216,7 +216,7 @@ class Visit:
         """The end of a job that may have begun."""
         place = workspace.place_of(f"{self.account.path}/work", mine.own)
         if isinstance(stands, Ending) and turn.is_certain(stands, wished):
-            found, why = stands, ""
+            found, why = stands, noted.lost if stands.why == "lost" else ""
         elif isinstance(stands, Ending):
             found = turn.refined(stands, state)
             why = f"{self.there.name}: {state.told}" if state and found.why else ""

@@ -83,7 +83,6 @@ class Slurm:
         try:
             for name in DAEMONS:
                 self.start(name)
-            self.until(lambda: "idle" in self.said("sinfo", "--noheader", "--format=%T"), "an idle node")
         except BaseException:
             self.close()
             raise
@@ -95,7 +94,7 @@ class Slurm:
         words = {
             "munged": ["munged", "--force", *own, "--socket", self.folder / "run/munge.socket", "--pid-file", self.folder / "run/pid"],
             "slurmctld": ["slurmctld", "-D", "-f", self.configuration],
-            "slurmd": ["unshare", "-mpf", "--kill-child", "--mount-proc", "slurmd", "-D", "-N", NODE, "-f", self.configuration],
+            "slurmd": ["unshare", "-mpf", "--kill-child", "--mount-proc", "sh", "-c", 'slurmd -D -N "$0" -f "$1" & wait', NODE, self.configuration],
         }
         with open(self.folder / f"{name}.out", "ab") as out:
             command = ["setpriv", "--pdeathsig", "KILL", *map(str, words[name])]
@@ -103,19 +102,19 @@ class Slurm:
             self.daemons[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
         if name == "munged":
             self.until((self.folder / "run/munge.socket").exists, "munged")
-        if name == "slurmctld":
-            self.until(lambda: subprocess.run(["scontrol", "ping"], env=self.variables, capture_output=True).returncode == 0, "slurmctld")
+        if "slurmctld" in self.daemons and "slurmd" in self.daemons:
+            self.until(lambda: self.said("sinfo", "--noheader", "--format=%T").strip() in ("idle", "mixed"), "a node that takes jobs")
 
-    def stop(self, name: str) -> None:
-        """kill -9, and gone."""
+    def stop(self, name: str, number: int = signal.SIGTERM) -> None:
+        """End a daemon. (What kill -9 does to slurmctld is Slurm's own affair: it forgets the jobs of the last seconds.)"""
         daemon = self.daemons.pop(name)
-        daemon.send_signal(signal.SIGKILL)
+        daemon.send_signal(number)
         daemon.wait()
 
     def close(self) -> None:
         """No process of it is left."""
         for name in reversed(list(self.daemons)):
-            self.stop(name)
+            self.stop(name, signal.SIGKILL)
 
     @property
     def variables(self) -> dict[str, str]:
