@@ -65,6 +65,7 @@ class Asker:
         self.seconds = seconds
         self.patient = patient
         self.away: dict[Path, CitError] = {}
+        self.wrong: dict[str, CitError] = {}  # by ID: what was told of a job and cannot be
 
     def ask(self, queue: home.Queue, *words: str, fine: tuple[int, ...] = ()) -> bytes | None:
         """The answer to a verb; None where the queue does not answer. 66 as the door says it."""
@@ -87,12 +88,23 @@ class Asker:
         return answer
 
     def job(self, queue: home.Queue, identity: str) -> list[Document]:
-        """The documents of an ID, kept here as well; none where the queue does not answer, or does not know (or show) it."""
+        """The documents of an ID, kept here as well; none where the queue does not answer, or does not know (or show) it.
+
+        What it answers that cannot be (heard.py) is told, and not used."""
         try:
             answer = self.ask(queue, "get", identity)
         except CitError:
             return []
-        found = [] if answer is None else documents(answer)
+        from . import heard
+
+        found = []
+        for document in [] if answer is None else documents(answer):
+            error = heard.wrong(document, identity, queue)
+            if error is None:
+                found.append(document)
+            elif identity not in self.wrong:
+                self.wrong[identity] = error
+                messages.complain(error)
         if found:
             keep(queue, identity, found, clock.now())
         return found

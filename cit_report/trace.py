@@ -22,15 +22,9 @@ from .cit_format import clock, home, messages, sshsig, trust
 from .cit_format.document import Document, Section
 from .cit_format.errors import DENIED, OK, CitError, worst
 from .cit_format.signers import Signers
+from .heard import SPEAKS
 
 GOOD, BAD, UNVERIFIED = "good", "BAD", "unverified"
-SPEAKS = {  # what each role may write (docs/format/signatures.md)
-    "cit-job": trust.SUBMITTED,
-    "cit-queue": frozenset(["event", "assignment", "result"]),
-    "cit-result": frozenset(["event", "environment", "artefact", "result"]),
-    "cit-control": frozenset(["control"]),
-    "cit-builder": frozenset(["builder"]),
-}
 COLUMNS = (
     screen.Column("time"),
     screen.Column("when", "WHEN"),
@@ -205,6 +199,7 @@ def main(
             by = sorted({str(row["hosts"]) for row in found if row["hosts"]})
             keys = f"; keys of {' and '.join(by)}" if by else ""
             told.append(f"{job.document.label}: all {sum(1 for _ in job.document.all('signature'))} signatures hold{keys}")
+    status = worst(status, DENIED) if asker.wrong else status
     now = clock.now()
     shown = [{**row, "when": screen.when(clock.parse(str(row["time"])), now) if row["time"] else None} for row in lines]
     screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, lines, form, shown)

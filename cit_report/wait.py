@@ -2,7 +2,7 @@
 
 Reads: `done` of the queue; `finished` of this account; of a queue elsewhere what it says at its door. Writes: nothing to stdout.
 Exits: of one job its status: 124 over its time, 125 cit itself failed, 128+signal; of several the greatest; 75 --timeout;
-66 no such job (docs/messages.md).
+66 no such job; 77 what a queue elsewhere tells of its end cannot be (docs/messages.md).
 How: the kernel tells when the queue's log or `done` changes; a queue elsewhere is asked after 0.2 s, then less and less often, every
 5 s at last, also while it cannot be had. A job that will be tried again has not ended.
 Pages: docs/stages/report.md
@@ -141,6 +141,8 @@ class Elsewhere:
             for identity, state in states.items():
                 if state in ("done", "refused"):
                     self.asker.job(queue, identity)
+                if identity in self.asker.wrong:
+                    raise self.asker.wrong[identity]
         self.due = self.pace()
 
 
