@@ -42,11 +42,15 @@ def again(job: Document, now: int) -> str:
     said = job.table("job")
     limits = [limit for limit in (said.get("deadline"), said.get("expires")) if isinstance(limit, int)]
     allowed, wanted = said.get("attempts", 1), said.get("retry-on", [])
-    started = given.attempt - sum(is_void(job, section) for section in job.sections)
-    if not isinstance(allowed, int) or not isinstance(wanted, list) or started >= allowed or any(limit < now for limit in limits):
+    if not isinstance(allowed, int) or not isinstance(wanted, list) or starts(job, given.attempt) >= allowed or any(limit < now for limit in limits):
         return ""
     causes = causes_of(end)
     return next((str(cause) for cause in wanted if cause in causes), "")
+
+
+def starts(job: Document, number: int) -> int:
+    """How often a job was begun by its first `number` assignments: less those without a start, more where a builder's cluster began it anew."""
+    return number - sum(is_void(job, section) - len(_rows(job, section, "restarted")) for section in job.sections)
 
 
 def causes_of(result: Section) -> tuple[str, ...]:
@@ -61,10 +65,14 @@ def causes_of(result: Section) -> tuple[str, ...]:
 
 def is_void(job: Document, section: Section) -> bool:
     """Whether a section is a builder's word that an attempt was not begun."""
-    if section.kind != "event" or not any(row[2:3] == ["void"] for row in section.rows()):
-        return False
-    speaking = next((other for other in job.all("signature") if other.number > section.number), None)
-    return speaking is not None and speaking.attributes.get("ns") == "cit-result"
+    return bool(_rows(job, section, "void"))
+
+
+def _rows(job: Document, section: Section, word: str) -> list[list[str]]:
+    """The events of this word that a builder tells in a section."""
+    found = [row for row in section.rows() if row[2:3] == [word]] if section.kind == "event" else []
+    speaking = next((other for other in job.all("signature") if other.number > section.number), None) if found else None
+    return found if speaking is not None and speaking.attributes.get("ns") == "cit-result" else []
 
 
 def put_again(queue: Queue, ended: Iterable[Document], now: int) -> list[Document]:

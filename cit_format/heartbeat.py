@@ -61,13 +61,14 @@ def heartbeat(account: home.Account, now: int, queue: str = "") -> Document:
     """
     found = {job.copy: job for job in jobs(account, queue)}  # of one that moves on meanwhile the later state counts
     counts = {state: sum(1 for _ in lying(account, place)) for place, state in STATES.items()}
+    is_here = account.settings.get("kind", "cit") == "cit"  # a cluster's memory and disk are not those of the machine that it is reached by
     said = {
         "time": Time(now),
         "load": f"{os.getloadavg()[0]:.2f}",
         "running": counts[RUNNING],
         "waiting": counts[PENDING],
-        "mem-free": _memory_free(),
-        "tmp-free": f"{_disk_free(account.path) >> 20}M",
+        "mem-free": _memory_free() if is_here else None,
+        "tmp-free": f"{_disk_free(account.path) >> 20}M" if is_here else None,
     }
     rows = body.tsv((job.copy, job.state, clock.iso_ms(job.since)) for job in sorted(found.values()))
     longer = described(account).extended(document.section("load", "toml", body.toml(said)), document.section("jobs", "tsv", rows))
@@ -99,9 +100,16 @@ def jobs(account: home.Account, queue: str = "") -> Iterator[Job]:
             parts = names.parse(path.name)
             try:
                 if parts is not None and (not queue or glance.at(path).text("queue") == queue):
-                    yield Job(f"{parts.copy}-{parts.name}", state, path.stat().st_ctime_ns // 1000)
+                    own = f"{parts.copy}-{parts.name}"
+                    yield Job(own, PENDING if waits_elsewhere(account, own) else state, path.stat().st_ctime_ns // 1000)
             except FileNotFoundError:
                 continue  # it moved on
+
+
+def waits_elsewhere(account: home.Account, own: str) -> bool:
+    """Whether a job (`COPY-NAME`) was handed to a cluster and has not begun there: its record has `handed` and no `status`."""
+    record = account / "work" / f"{own}.run"
+    return (record / "handed").exists() and not (record / "status").exists()
 
 
 def lying(account: home.Account, place: str) -> Iterator[Path]:

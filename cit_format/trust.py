@@ -167,10 +167,12 @@ def is_task(array: object, task: int) -> bool:
     return any(first.isdecimal() and (last or first).isdecimal() and int(first) <= task <= int(last or first) for first, _, last in ranges)
 
 
-def voids(document: Document, signers: Signers, now: int) -> int:
-    """How many assignments ended without a start, by their builders' signed word (event `void`)."""
+def starts(document: Document, number: int, signers: Signers, now: int) -> int:
+    """How often a job was begun by its first `number` assignments, by its builders' signed word: an assignment may end without a start
+    (event `void`), and a cluster may begin a lost job anew (`restarted`)."""
     proven = [speech for _, speech in speeches(document, signers, now) if isinstance(speech, Speech) and speech.namespace == "cit-result"]
-    return sum(_is_void(section) for speech in proven for section in speech.sections)
+    told = [section for speech in proven for section in speech.sections if section.kind == "event"]
+    return number - sum(_is_void(section) - sum(row[2:3] == ["restarted"] for row in section.rows()) for section in told)
 
 
 def _is_void(section: Section) -> bool:
@@ -204,7 +206,7 @@ def assigned(document: Document, signers: Signers, builder_key: str, now: int) -
     if isinstance(expires, int) and now > expires:
         raise _denied(document, f"expired at {clock.iso(expires)}", "make it anew: cit requeue")
     allowed = document.table("job").get("attempts", 1)
-    if isinstance(allowed, int) and given.attempt > allowed and given.attempt - voids(document, signers, now) > allowed:
+    if isinstance(allowed, int) and given.attempt > min(1, allowed) and starts(document, given.attempt, signers, now) > allowed:
         raise _denied(document, f"attempt {given.attempt}, but the job allows {allowed}", "its author says how often: cit push --attempts")
     return queue, given
 

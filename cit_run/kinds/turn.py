@@ -83,8 +83,9 @@ def past(record: Ending | str | None, state: State, handed: Handed, verdict: str
 def may_begin_anew(wanted: Attempt, restarts: int) -> bool:
     """Whether one assignment may begin a job so many times more: its author wants lost ones again, and it has starts left."""
     allowed, causes = wanted.said.get("attempts", 1), wanted.said.get("retry-on", [])
-    begun = wanted.number - sum(attempts.is_void(wanted.job, section) for section in wanted.job.sections)
-    return isinstance(allowed, int) and isinstance(causes, list) and "lost" in causes and begun + restarts <= allowed
+    if not isinstance(allowed, int) or not isinstance(causes, list) or "lost" not in causes:
+        return False
+    return attempts.starts(wanted.job, wanted.number) + restarts <= allowed
 
 
 def ending(status: Status | None, state: State | None, now: int) -> Ending:

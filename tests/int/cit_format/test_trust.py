@@ -311,6 +311,20 @@ def test_a_job_that_allows_more_attempts_gets_them(yard: Yard) -> None:
         trust.assigned(yard.assigned(job, attempt=3), yard.signers, mine, NOW)
 
 
+def test_a_start_more_by_a_cluster_is_a_start(yard: Yard) -> None:
+    mine = yard.keys["builder@sun"].public.fingerprint
+    row = body.row("2026-11-23T20:30:00.000Z", "run", "restarted", "sun", "builder", "")
+    for by, namespace, allowed in (("builder@sun", "cit-result", 3), ("queue@sun", "cit-queue", 2)):
+        for attempts in (2, 3):
+            first = yard.assigned(yard.job(attempts=attempts))
+            again = yard.assigned(yard.signed(first.extended(section("event", "tsv", row)), by, namespace), attempt=2)
+            if attempts >= allowed:
+                assert trust.assigned(again, yard.signers, mine, NOW)[1].attempt == 2
+            else:
+                with pytest.raises(CitError, match="attempt 2, but the job allows 2"):
+                    trust.assigned(again, yard.signers, mine, NOW)
+
+
 # What a queue believes of a result.
 
 

@@ -31,6 +31,10 @@ def void(namespace: str = "cit-result") -> bytes:
     return document.section("event", "tsv", journal.event("run", "void", "", NOW)) + signature(namespace)
 
 
+def event(word: str) -> bytes:
+    return document.section("event", "tsv", journal.event("run", word, "", NOW))
+
+
 def job(*parts: bytes, **said: object) -> Document:
     head = document.section(
         "job", "toml", body.toml({"expires": Time(NOW + clock.DAY), **{key.replace("_", "-"): value for key, value in said.items()}})
@@ -55,6 +59,8 @@ AGAIN = {
     "the last but one": (job(assignment(1), result("FAILED"), assignment(2), result("FAILED"), **FAIL), "fail"),
     "under way again": (job(assignment(1), result("FAILED"), assignment(2), **FAIL), ""),
     "void": (job(assignment(1), void()), "void"),
+    "begun anew by a cluster": (job(assignment(1), event("restarted"), result("NODE_FAIL"), attempts=2, retry_on=["lost"]), ""),
+    "begun anew, and one is left": (job(assignment(1), event("restarted"), result("NODE_FAIL"), attempts=3, retry_on=["lost"]), "lost"),
     "a void by another counts for nothing": (job(assignment(1), void("cit-queue")), ""),
     "a void is no start": (job(assignment(1), void(), assignment(2), result("FAILED"), attempts=2, retry_on=["fail"]), "fail"),
     "starts are counted": (
