@@ -34,6 +34,7 @@ class Heard(NamedTuple):
     tmp_free: int | None = None
     others: int = 0
     ended: int = 0
+    can_build: tuple[str, ...] | None = None  # of what its owner lists, what it says it can build now; None: all of it
 
 
 class Box(NamedTuple):
@@ -183,7 +184,8 @@ def heard(said: dict[str, Value], now: int) -> Heard:
         mem, tmp = (clock.size(str(said[key])) if key in said else None for key in ("mem-free", "tmp-free"))
     except (CitError, ValueError) as error:
         raise CitError(DATA, f"a size or load that cannot be read: {error}", "write 16G, and loads as 6.5") from None
-    return Heard(time, load, mem, tmp)
+    builds = said.get("can-build")
+    return Heard(time, load, mem, tmp, can_build=tuple(map(str, builds)) if isinstance(builds, list) else None)
 
 
 # --- how it is --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import body, clock, document, glance, grammar, home, names, put, reader, spool, sshsig
+from . import body, can_build, clock, document, glance, grammar, home, names, put, reader, spool, sshsig
 from .body import Time
 from .document import Document
 from .errors import DATA, DENIED, CitError
@@ -49,6 +49,7 @@ class Heartbeat(NamedTuple):
     mem_free: int | None
     tmp_free: int | None
     jobs: list[Job]
+    can_build: tuple[str, ...] | None = None  # of what its owner lists; None: all of it
 
 
 # --- the builder's side ---------------------------------------------------------------------------------------------
@@ -62,7 +63,7 @@ def heartbeat(account: home.Account, now: int, queue: str = "") -> Document:
     found = {job.copy: job for job in jobs(account, queue)}  # of one that moves on meanwhile the later state counts
     counts = {state: sum(1 for _ in lying(account, place)) for place, state in STATES.items()}
     is_here = account.settings.get("kind", "cit") == "cit"  # a cluster's memory and disk are not those of the machine that it is reached by
-    said = {
+    said: dict[str, object] = {
         "time": Time(now),
         "load": f"{os.getloadavg()[0]:.2f}",
         "running": counts[RUNNING],
@@ -70,8 +71,12 @@ def heartbeat(account: home.Account, now: int, queue: str = "") -> Document:
         "mem-free": _memory_free() if is_here else None,
         "tmp-free": f"{_disk_free(account.path) >> 20}M" if is_here else None,
     }
+    own = described(account)
+    listed = own.table("builder").get("can-build")
+    if isinstance(listed, list):
+        said["can-build"] = can_build.answers(account.path, map(str, listed))
     rows = body.tsv((job.copy, job.state, clock.iso_ms(job.since)) for job in sorted(found.values()))
-    longer = described(account).extended(document.section("load", "toml", body.toml(said)), document.section("jobs", "tsv", rows))
+    longer = own.extended(document.section("load", "toml", body.toml(said)), document.section("jobs", "tsv", rows))
     return home.signed(longer, account.signer, account.identity, "cit-builder")
 
 
@@ -180,7 +185,8 @@ def _heard(name: str, key: str, said: dict[str, body.Value], rows: list[list[str
         if names.parse(f"{copy}.cit") is None or state not in STATES.values():
             raise ValueError(f"no job: {' '.join(row)[:80]!r}")
         found.append(Job(copy, state, clock.parse(since)))
-    return Heartbeat(name, key, time, load, running, waiting, free[0], free[1], found)
+    builds = said.get("can-build")
+    return Heartbeat(name, key, time, load, running, waiting, free[0], free[1], found, tuple(map(str, builds)) if isinstance(builds, list) else None)
 
 
 def keep(queue: home.Queue, answer: Document, now: int, by: str = "") -> str:

@@ -68,6 +68,8 @@ NOT_NOW = {
     "outside its hours": (Wants(), SUN._replace(hours=spans("21:00-06:00,12:00-13:00")), "begins jobs 21:00-06:00,12:00-13:00 UTC only"),
     "in its hours": (Wants(), SUN._replace(hours=spans("20:30-21:00")), ""),
     "nothing waits where hours pass": (Wants(), SUN._replace(given=2, ahead=9, hours=spans("20:30-21:00")), "full: 2 jobs for 2 slots and 0 ahead"),
+    "can not build it now": (JOB, heard(SUN._replace(can_build=("zlib", "lz4")), can_build=("lz4",)), "can not build zlib at present"),
+    "can build it now": (JOB, heard(SUN._replace(can_build=("zlib", "lz4")), can_build=("zlib",)), ""),
     "loaded": (Wants(), heard(SUN._replace(load_limit=6.5), load=7.25), "load 7.25, its limit is 6.5"),
     "at its load limit": (Wants(), heard(SUN._replace(load_limit=6.5), load=6.5), ""),
     "load is not known": (Wants(), SUN._replace(load_limit=0.1), ""),
