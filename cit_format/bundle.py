@@ -98,7 +98,7 @@ def programs() -> Iterator[tuple[str, Path]]:
 
 
 def _starters() -> list[Path]:
-    """The shell programs, what they source, and what starts the stages: in bin/ of a checkout, or where they were installed. 78 where they are not."""
+    """The shell programs, what they source, what starts the stages: in bin/ of a checkout, or where they were installed; else 78."""
     import shutil
 
     found = shutil.which("cit-add")
@@ -216,18 +216,17 @@ def _archived(files: list[tuple[str, Path]], links: Mapping[str, str], folder: P
     import io
     import tarfile
 
-    extra = {"LINKS": "".join(f"{path}\t{target}\n" for path, target in sorted(links.items())).encode()}
-    digests = {**{path: file_digest(file) for path, file in files}, **{path: _sha256(content) for path, content in extra.items()}}
-    extra["MANIFEST"] = "".join(f"{digest}  {path}\n" for path, digest in sorted(digests.items())).encode()
-    digest = _sha256(extra["MANIFEST"])
+    contents = {path: (file.read_bytes(), os.access(file, os.X_OK)) for path, file in files}  # read once: a checkout may change meanwhile
+    contents["LINKS"] = "".join(f"{path}\t{target}\n" for path, target in sorted(links.items())).encode(), False
+    manifest = "".join(f"{_sha256(content)}  {path}\n" for path, (content, _) in sorted(contents.items())).encode()
+    digest = _sha256(manifest)
     path = folder / f"{digest}.tar.gz"
     beside = folder / f".{digest}.{os.getpid()}"
     with open(beside, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, 0) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
-        for name, source in sorted([*files, *((name, None) for name in extra)], key=lambda each: each[0]):
-            content = extra[name] if source is None else source.read_bytes()
+        for name, (content, runs) in sorted({**contents, "MANIFEST": (manifest, False)}.items()):
             member = tarfile.TarInfo(name)
             member.size = len(content)
-            member.mode = 0o755 if source is not None and os.access(source, os.X_OK) else 0o644
+            member.mode = 0o755 if runs else 0o644
             archive.addfile(member, io.BytesIO(content))
     os.rename(beside, path)
     return Bundle(digest, path)

@@ -133,7 +133,7 @@ def link(digest: str) -> None:
         os.rename(beside, os.path.join(programs, name))
     for name in os.listdir(programs):
         path = os.path.join(programs, name)
-        if os.path.islink(path) and not os.path.exists(path):
+        if name not in named and os.path.islink(path):
             os.unlink(path)
     used = {digest, before} | {name for name in os.listdir(LIB) if is_used(name)}
     for name in os.listdir(LIB):
