@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from cit_format import clock, home, spool
+from cit_format import body, clock, document, home, spool
 from cit_format.body import Time
 from cit_format.document import Document
 from cit_queue.accept import Answer, Arrival
 from cit_queue.cit_format import reader as own_reader
 from cit_queue.intake import Intake
 from cit_queue.places import Places
+from cit_queue.remote import answered
 from tests.int.cit_queue.elsewhere import Elsewhere
 from tests.int.cit_queue.house import House, states, statuses, tickets
 from tests.int.cit_queue.test_faults import Fresh
@@ -31,6 +33,38 @@ def moon(house: House, first_use: Path, tmp_path: Path) -> Elsewhere:
     far = House(tmp_path / "far")
     far.set("on-arrival", "")
     return Elsewhere(house, far)
+
+
+# --- what a ticket is worth ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "why"),
+    [
+        ({}, "accepted", ""),
+        ({"state": "duplicate"}, "duplicate", ""),
+        ({"state": "RUNNING"}, "RUNNING", ""),
+        ({"received": "sha256:" + "0" * 64}, None, "no ticket came back"),
+        ({"state": "kept", "why": "full"}, None, "full"),
+        ({"state": "refused", "status": 74, "why": "no space"}, None, "no space"),
+        ({"state": "refused", "status": 69}, None, "it is not ready"),
+        ({"state": "refused"}, None, "it is not ready"),
+        ({"state": ""}, None, "it is not ready"),
+        *(({"state": "refused", "status": status, "why": "no"}, "refused", "") for status in (1, 65, 77)),
+    ],
+)
+def test_only_a_ticket_for_these_bytes_that_says_what_became_of_them_counts(
+    house: House, changes: dict[str, object], state: str | None, why: str
+) -> None:
+    job = house.job()
+    said = {"state": "accepted", "received": f"sha256:{hashlib.sha256(job.raw).hexdigest()}", "bytes": len(job.raw), **changes}
+    ticket = document.new("hello", document.section("ticket", "toml", body.toml(said)), identity=job.id)
+    answer, missing = answered(own_reader.parse(job.raw), [own_reader.parse(ticket.raw)])
+    assert ((answer.state if answer else None), missing) == (state, why)
+    assert answered(own_reader.parse(job.raw), []) == (None, "no ticket came back")
+
+
+# --- pushing ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_push_goes_there_and_its_tickets_come_back(moon: Elsewhere) -> None:
