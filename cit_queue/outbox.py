@@ -14,7 +14,7 @@ from typing import Optional, Union
 
 from . import accept
 from .accept import Answer
-from .cit_format import body, clock, control, handover, home, journal, names, put, reader, shelf, spool, trust
+from .cit_format import body, clock, control, glance, handover, home, journal, names, put, reader, shelf, spool, trust
 from .cit_format.document import Document
 from .cit_format.errors import DENIED, CitError
 from .cit_format.reader import Faulty
@@ -116,11 +116,16 @@ class Outbox:
     def _forget(self, queues: Places) -> None:
         """Remove from sent/ what is seen done in its queue (of one elsewhere: what is known of it here), or has expired."""
         now = clock.now()
-        for name, document in _read(self.sent):
-            queue = queues.named(document)
-            done = spool.listing(queue / "done" / clock.id_day(document.id)) if queue else []
-            if is_expired(document, now) or any(other.startswith(document.id) for other in done):
-                with contextlib.suppress(FileNotFoundError):
+        done: dict[Path, set[str]] = {}
+        for name in spool.listing(self.sent):
+            with contextlib.suppress(FileNotFoundError):
+                said = glance.at(self.sent / name)
+                identity = name.partition(".")[2][:26]
+                days = [queue / "done" / clock.id_day(identity) for queue in queues.by_full_name.get(said.text("queue"), [])]
+                for day in days:
+                    if day not in done:
+                        done[day] = {other[:26] for other in spool.listing(day)}
+                if 0 < said.number("expires") < now or any(identity in done[day] for day in days):
                     os.unlink(self.sent / name)
 
     def note(self, moves: list[tuple[Document, str]]) -> None:
