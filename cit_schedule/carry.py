@@ -82,6 +82,11 @@ class Line:
         self.ready.append((verb, name, document))
         self.size += len(document.raw)
 
+    def drop(self) -> None:
+        """Leave what has been read where it lies."""
+        self.ready.clear()
+        self.size = 0
+
     def take(self) -> tuple[str, list[tuple[str, Document]]]:
         """The next group of one verb, and the verb."""
         verb, group = self.ready[0][0], []
@@ -198,7 +203,7 @@ class Carrier:
             if found is not None:
                 line.add(found[0].verb, name, found[1])
         if line.ready and self.round.rests(place):
-            line.ready.clear()
+            line.drop()
         if line.ready:
             verb, group = line.take()
             documents = [document for _, document in group] + self.heartbeat(place, verb, group[0][1])
@@ -219,10 +224,10 @@ class Carrier:
             self.tickets[name] = ticket
             said = ticket.table("ticket")
             if is_final(ticket):
-                what = f"refused by {place}: {said.get('why', '')}"
+                what = f"refused by {place}: {str(said.get('why', ''))[: transport.SHOWN]}"
                 self.refused(name, document, CitError(int(str(said["status"])), what, "it lies in refused/ with why", document.label))
             elif transport.state(ticket) in transport.TAKEN_BACK:
-                why = str(said.get("why", "kept there"))
+                why = str(said.get("why", "kept there"))[: transport.SHOWN]
                 self.round.failed(place, CitError(LATER, f"not taken: {why}", "it is tried again", document.label))
             else:
                 taken.append((name, document))

@@ -173,7 +173,8 @@ def _end_gently() -> None:
     import signal
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda got, _frame: sys.exit(128 + got))
 
 
 def run() -> None:

@@ -34,11 +34,13 @@ class Fetcher:
         self.queue = queue
         self.round = round_
         self.builders = {each.door: each for each in builders if address.is_remote(each.door)}
+        self.visited: set[str] = set()  # doors, on the way
 
     def in_passing(self, place: str) -> None:
         """Fetch from a builder that was just delivered to, if it was not heard of for a while."""
         builder = self.builders.get(place)
-        if builder is not None:
+        if builder is not None and place not in self.visited:
+            self.visited.add(place)
             with contextlib.suppress(FileNotFoundError):
                 said = (self.queue / "builders" / heartbeat.CACHE / f"{builder.name}.cit").stat().st_mtime
                 if time.time() - said < RECENT:

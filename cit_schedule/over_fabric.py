@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import host_keys, wire
 from .cit_format.address import Door
+from .cit_format.errors import CitError
 from .host_keys import Known
 from .wire import CONNECT, NONE, SAID, Ended, Identity, Out
 
@@ -45,8 +46,6 @@ class Wire:
         self.opening = threading.Lock()
 
     def run(self, command: str, stdin: bytes, out: Out) -> Ended:
-        from paramiko import SSHException
-
         late = threading.Timer(CONNECT + 1, self.close)  # paramiko itself waits without end for what follows the opening of a channel
         late.daemon = True
         late.start()
@@ -63,16 +62,20 @@ class Wire:
                 return self._drain(channel, feeding, out)
             finally:
                 channel.close()
-        except (SSHException, OSError, EOFError) as error:
+        except CitError:
+            raise
+        except Exception as error:  # paramiko raises here whatever its own thread met in what the far end sent
             too_late = not asked and time.monotonic() - begun > CONNECT
-            why = f"no connection within {CONNECT} s" if too_late else f"the connection broke: {error}".rstrip(": ")
+            why = f"no connection within {CONNECT} s" if too_late else f"the connection broke: {str(error) or type(error).__name__}"
             raise wire.away(self.door, why) from None
         finally:
             late.cancel()
 
     def close(self) -> None:
-        if self.connection is not None:
-            self.connection.client.close()
+        each = self.connection
+        while each is not None and not isinstance(each, str):  # those that are jumped over, too
+            each.client.close()
+            each = each.gateway
 
     @property
     def _is_open(self) -> bool:
@@ -108,14 +111,14 @@ class Wire:
         self._pin(built, self.door.known_as)
         try:
             with contextlib.ExitStack() as undo:
-                undo.callback(built.client.close)
+                undo.callback(self.close)
                 built.open()
                 undo.pop_all()
         except BadHostKeyException as error:
             raise wire.changed(self.door, _named(error.key), self._where(error.expected_key.asbytes())) from None
         except AuthenticationException as error:
             raise wire.not_let_in(self.door, str(error)) from None
-        except (SSHException, OSError, EOFError) as error:
+        except (SSHException, OSError, EOFError, UnicodeError) as error:
             why = str(error) or type(error).__name__
             raise wire.away(self.door, f"no connection within {CONNECT} s" if isinstance(error, TimeoutError) else why) from None
         with contextlib.suppress(AttributeError, OSError):  # a jump host's channel has none

@@ -67,7 +67,7 @@ def arguments(door: Door, identity: Identity, known: Sequence[Path], directory: 
     for name, value in options.items():
         words += ["-o", f"{name}={value}"]
     for key in identity.keys:
-        words += ["-i", str(key)]
+        words += ["-o", f"IdentityFile={quoted(key)}"]
     return [*words, "-l", door.user, "-p", str(door.port), "--", door.host]
 
 
@@ -80,7 +80,7 @@ def settings() -> list[str]:
 
 
 def quoted(path: Path) -> str:
-    """A path as ssh_config reads it in a list; 78 where it cannot be written there."""
+    """A path as ssh_config reads it, in a list too; 78 where it cannot be written there."""
     text = str(path)
     if re.search(r'["\\\n]|\$\{', text):
         raise CitError(CONFIG, f"ssh cannot be told of {text!r}", "keep the cit home in a plain place, or: cit config transport fabric")
@@ -149,7 +149,7 @@ class Wire:
             with contextlib.suppress(ProcessLookupError):
                 child.terminate()
         if self.lasting and os.path.exists(f"{self.directory}/socket"):
-            stop = ["ssh", "-q", "-S", f"{self.directory}/socket", "-O", "exit", "--", self.door.host]
+            stop = ["ssh", "-F", "none", "-q", "-S", f"{self.directory}/socket", "-O", "exit", "--", self.door.host]
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run(stop, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=wire.CONNECT)
         shutil.rmtree(self.directory, ignore_errors=True)

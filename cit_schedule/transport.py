@@ -29,6 +29,7 @@ TAKEN_BACK = ("refused", "kept")  # states in which the sender keeps what it has
 PERSONAL = ("put-accept", "ls", "get", "log", "file", "builders")  # verbs that a person asks; the others are the queue's, or the account's
 TICKET = 4 << 10  # bytes of an answer for each document; a `why` may be long
 ANSWER = 80 << 20  # bytes of any other answer: a group of documents, the last of them large
+SHOWN = 500  # letters of what a far end says that are told
 _SAID = re.compile(r"error: (.*)")
 Owner = Union[home.Queue, home.Account, None]
 
@@ -151,8 +152,8 @@ def complaint(said: str) -> tuple[str, str]:
         match = _SAID.search(line)
         if match:
             after = lines[number + 1] if number + 1 < len(lines) else ""
-            return match[1], after.removeprefix("hint: ") if after.startswith("hint: ") else ""
-    return (lines[-1] if lines else ""), ""
+            return match[1][:SHOWN], after[6:SHOWN] if after.startswith("hint: ") else ""
+    return (lines[-1][:SHOWN] if lines else ""), ""
 
 
 # --- of this machine ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ Raises: 69 out of reach, not let in; 78 a host key that is not known here, or an
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -81,8 +82,12 @@ def is_moved() -> bool:
 
 
 def known_hosts() -> list[Path]:
-    """The files of host keys that count: what people wrote (cit add), and what the cluster's manager signed (cit join)."""
-    return [home.path() / "known_hosts", home.path() / "hosts" / "known_hosts"]
+    """The files of host keys that count: what people wrote (cit add), what the manager signed (cit join). 78 if others can write one."""
+    files = [home.path() / "known_hosts", home.path() / "hosts" / "known_hosts"]
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            home.guard(file, file.stat())
+    return files
 
 
 def kind() -> str:

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from cit_schedule import over_ssh, turn
 from cit_schedule.cit_format import body, builder, clock, document, home, names, reader, spool
 from cit_schedule.cit_format.document import Document, section
@@ -19,6 +21,7 @@ from tests.cluster.cluster import Cluster, Member
 from tests.cluster.cutter import NEVER, Rule, relay
 from tests.cluster.loopback import Loop, Loopback
 
+ONCE = pytest.mark.parametrize("far", ["ssh"], indirect=True)  # where it does not matter by what connections are made
 QUIET = {"on-arrival": "", "on-end": ""}
 
 

@@ -13,7 +13,7 @@ from cit_schedule import carry, deliver, over_ssh
 from cit_schedule.cit_format import clock, document, handover, home, keys, reader, spool
 from cit_schedule.cit_format.document import Document, section
 from tests.cluster.machine import within
-from tests.int.cit_schedule.far import Far
+from tests.int.cit_schedule.far import ONCE, Far
 
 DELIVER = "cit-deliver -q --from assigned --to sent"
 
@@ -37,6 +37,7 @@ def test_jobs_go_to_their_builders_over_one_connection_each(far: Far) -> None:
     within(2, "nothing is left", lambda: not far.left_behind())
 
 
+@ONCE
 def test_the_same_again_is_there_once(far: Far) -> None:
     far.assigned("moon", 2)
     far.hub.sh(DELIVER)
@@ -65,6 +66,7 @@ def test_a_door_that_hangs_delays_no_other_and_a_signal_ends_it_all(far: Far) ->
     assert [each.raw for each in far.cluster.lying("assigned")] == [hangs.raw]
 
 
+@ONCE
 def test_who_comes_meanwhile_leaves_it_to_the_one_at_work(far: Far) -> None:
     """Wishes too, and builders that are new; and jobs go on being scheduled."""
     far.answers_with("moon", "exec sleep 60")
@@ -101,6 +103,7 @@ def test_an_sshd_that_is_killed_keeps_the_jobs_and_they_come_later(far: Far) -> 
     assert far.inbox("moon") == [job.raw for job in jobs] and far.counts() == {"sent": 2}
 
 
+@ONCE
 def test_many_go_in_groups_over_one_connection(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(carry, "GROUP", 4)
     jobs = far.assigned("moon", 10)
@@ -109,6 +112,7 @@ def test_many_go_in_groups_over_one_connection(far: Far, monkeypatch: pytest.Mon
     assert far.counts() == {"sent": 10} and far.inbox("moon") == [job.raw for job in jobs] and far.connections("moon") - before == 1
 
 
+@ONCE
 def test_what_a_builder_refuses_is_set_aside_and_the_others_go(far: Far) -> None:
     good, bad = far.assigned("moon", 2)
     path = next(path for path in (far.queue / "assigned").glob(f"*{bad.id}*"))
@@ -117,6 +121,7 @@ def test_what_a_builder_refuses_is_set_aside_and_the_others_go(far: Far) -> None
     assert far.inbox("moon") == [good.raw] and far.counts() == {"sent": 1} and len(spool.listing(far.queue / "refused")) == 1
 
 
+@ONCE
 def test_wishes_and_a_handover_come_before_the_jobs(far: Far) -> None:
     ada, queue = far.cluster.ada, far.queue
     said = handover.made(queue.full_name, 2, queue.signer.public, queue.identity, "", clock.now())
@@ -145,6 +150,7 @@ def test_ends_go_home_with_a_heartbeat(far: Far) -> None:
     assert (far.queue / "builders/.load/moon.cit").exists()
 
 
+@ONCE
 def test_an_end_waits_while_its_queue_is_away(far: Far) -> None:
     far.ended("moon")
     far.hub.path(".ssh/authorized_keys").write_text("")
@@ -155,6 +161,7 @@ def test_an_end_waits_while_its_queue_is_away(far: Far) -> None:
 # --- a stream -----------------------------------------------------------------------------------------------------------
 
 
+@ONCE
 def test_a_stream_goes_to_a_queue_elsewhere_and_its_tickets_come_in_order(far: Far) -> None:
     jobs = [far.job() for _ in range(5)]
     before = far.connections("hub")
@@ -165,6 +172,7 @@ def test_a_stream_goes_to_a_queue_elsewhere_and_its_tickets_come_in_order(far: F
     assert states(again.stdout) == [(job.id, "duplicate") for job in reversed(jobs)]
 
 
+@ONCE
 def test_a_stream_that_cannot_go_is_kept_by_who_sent_it(far: Far) -> None:
     far.sun.path(".cit/known_hosts").write_text("")
     jobs = [far.job() for _ in range(2)]

@@ -6,7 +6,7 @@ import pytest
 
 from cit_schedule.cit_format import body, clock, frame, heartbeat, home, reader, spool
 from cit_schedule.cit_format.document import Document
-from tests.int.cit_schedule.far import Far
+from tests.int.cit_schedule.far import ONCE, Far
 
 FETCH = "cit-sync -q --queue @main"
 
@@ -32,6 +32,7 @@ def test_what_has_ended_is_fetched_and_forgotten_there(far: Far) -> None:
     assert (heard.name, heard.running) == ("moon", 0)
 
 
+@ONCE
 def test_who_has_no_job_of_ours_is_not_asked(far: Far) -> None:
     before = far.connections("moon"), far.connections("star")
     far.ended("moon")
@@ -40,6 +41,7 @@ def test_who_has_no_job_of_ours_is_not_asked(far: Far) -> None:
     assert (far.connections("moon") - before[0], far.connections("star") - before[1]) == (1, 0)
 
 
+@ONCE
 def test_both_ways_at_once_do_no_harm(far: Far) -> None:
     far.ended("moon", 20)
     away = far.moon.start_sh("cit-sync -q")
@@ -48,6 +50,7 @@ def test_both_ways_at_once_do_no_harm(far: Far) -> None:
     assert far.counts() == {"done": 20} and spool.listing(far.moon.path(".cit/finished")) == []
 
 
+@ONCE
 def test_what_the_queue_does_not_believe_is_refused_on_both_sides(far: Far) -> None:
     good, bad = far.ended("moon", 2)
     path = next(path for path in far.moon.path(".cit/finished").glob(f"*{bad.id}*"))
@@ -58,6 +61,7 @@ def test_what_the_queue_does_not_believe_is_refused_on_both_sides(far: Far) -> N
     far.hub.sh(FETCH)
 
 
+@ONCE
 def test_a_builder_that_lies_about_its_load_is_not_believed(far: Far) -> None:
     """What another key signed is said and forgotten; ends come all the same."""
     far.ended("moon")
@@ -66,6 +70,7 @@ def test_a_builder_that_lies_about_its_load_is_not_believed(far: Far) -> None:
     assert not (far.queue / "builders/.load/moon.cit").exists() and far.counts() == {"sent": 1}
 
 
+@ONCE
 def test_a_door_that_does_not_answer_rests(far: Far) -> None:
     far.ended("moon"), far.ended("star")
     far.answers_with("moon", "exit 1")
@@ -76,6 +81,7 @@ def test_a_door_that_does_not_answer_rests(far: Far) -> None:
     assert far.counts() == {"done": 2}
 
 
+@ONCE
 def test_a_tick_fetches(far: Far) -> None:
     far.ended("moon")
     far.hub.sh("cit-tick")
@@ -85,6 +91,7 @@ def test_a_tick_fetches(far: Far) -> None:
 # --- asking -------------------------------------------------------------------------------------------------------------
 
 
+@ONCE
 def test_a_person_asks_a_queue(far: Far) -> None:
     job = far.job()
     put = far.sun.sh("cit-deliver -q --ask @team put-accept", stdin=frame.framed(job.raw, 1)).stdout
@@ -101,6 +108,7 @@ def test_a_person_asks_a_queue(far: Far) -> None:
     assert body.rows(far.sun.sh(f"cit-deliver -q --ask {place} have {job.id}").stdout) == [[job.id, "waiting"]]
 
 
+@ONCE
 def test_a_queue_asks_a_builder_by_its_name(far: Far) -> None:
     (ended,) = far.ended("moon")
     (said,) = documents(far.hub.sh("cit-deliver -q --ask moon load").stdout)
@@ -113,6 +121,7 @@ def test_a_queue_asks_a_builder_by_its_name(far: Far) -> None:
     assert b"no builder mars" in far.hub.sh("cit-deliver -q --ask mars load", status=66).stderr
 
 
+@ONCE
 def test_a_person_reads_at_a_builder(far: Far) -> None:
     place = far.moon.place
     row = body.rows(far.sun.sh(f"cit-deliver -q --ask {place} alive").stdout)[0]
@@ -121,6 +130,7 @@ def test_a_person_reads_at_a_builder(far: Far) -> None:
     assert refused.stdout == b"" and b"may not ask put-inbox" in refused.stderr
 
 
+@ONCE
 @pytest.mark.parametrize("verb", ["alive", "ls", "load"])
 def test_a_place_of_this_machine_is_asked_the_same(far: Far, verb: str) -> None:
     home_of = far.moon.path(".cit")
@@ -144,11 +154,13 @@ def test_an_answer_comes_as_it_is_made(far: Far) -> None:
     assert far.hub.sh("cit-deliver -q --ask moon alive", status=69).stdout == b"x"
 
 
+@ONCE
 def test_words_that_are_none(far: Far) -> None:
     for words in ("--ask @main", "--ask 'a b' alive", "--ask @main 'ls waiting'", "alive", "--ask @nowhere alive"):
         assert far.hub.sh(f"cit-deliver -q {words}", status=None).returncode in (2, 66), words
 
 
+@ONCE
 def test_fetching_without_builders_elsewhere_is_nothing(far: Far) -> None:
     assert far.sun.sh("cit-deliver -q --fetch --queue @main").stderr == b""
     assert home.Queue(far.sun.path(".cit/queues/main")).active

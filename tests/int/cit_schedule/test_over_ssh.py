@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cit_schedule import over_fabric, over_ssh, transport, wire
-from cit_schedule.cit_format import address, keys
+from cit_schedule.cit_format import address, home, keys
 from cit_schedule.cit_format.errors import CitError
 from cit_schedule.wire import Identity
 from tests.cluster.machine import within
@@ -167,6 +167,33 @@ def test_the_words_of_ssh() -> None:
     assert raised.value.status == 78
 
 
+def test_host_keys_that_others_can_write_are_not_believed(far: Far) -> None:
+    known = far.hub.path(".cit/known_hosts")
+    known.chmod(0o664)
+    try:
+        error = refusal(far, far.moon.place)
+        assert error.status == 78 and str(known) in error.what
+    finally:
+        known.chmod(0o600)
+
+
+@pytest.mark.parametrize("host", ["a..b", "no.such.host.invalid", "x" * 250])
+def test_a_host_that_is_none_is_out_of_reach(far: Far, host: str) -> None:
+    assert refusal(far, f"ssh://build@{host}").status == 69
+
+
+def test_a_home_of_strange_letters(far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = tmp_path / "100% mine, ${HOME} of it" if wire.kind() == "fabric" else tmp_path / "100% mine, ü"
+    strange.mkdir()
+    for name in ("known_hosts", "config.toml"):
+        (strange / name).write_bytes(far.hub.path(f".cit/{name}").read_bytes())
+    (strange / "queues").symlink_to(far.hub.path(".cit/queues"))
+    monkeypatch.setenv("CIT_HOME", str(strange))
+    jobs = far.assigned("moon")
+    with transport.Doors(home.Queue(strange / "queues/main")) as doors:
+        assert len(doors.hand_over(far.moon.place, "put-inbox", jobs)) == 1
+
+
 def test_what_is_no_transport_is_told(far: Far) -> None:
     far.hub.put(".cit/config.toml", 'transport = "pigeon"\n')
     error = refusal(far, far.moon.place)
@@ -272,6 +299,7 @@ def test_silence_is_no_answer(far: Far, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_far_end_that_falls_silent_is_given_up_soon(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the handshake, or its sshd is stopped later: long before the limit for a far end that is there and says nothing."""
     monkeypatch.setattr(wire, "ALIVE", 1)
+    monkeypatch.setattr(wire, "MISSED", 1)
     for module in (wire, over_ssh, over_fabric):
         monkeypatch.setattr(module, "CONNECT", 2)
     begun = time.monotonic()
