@@ -49,11 +49,16 @@ def recover(account: home.Account) -> Found:
             found.waiting.append(mine)
         else:
             found.ends.append(End(mine, place, ending if isinstance(ending, Ending) else lost(mine, place)))
+    clear(account)
+    return found
+
+
+def clear(account: home.Account, here: bool = False) -> None:
+    """Remove the secrets of jobs that run no more; `here`: those on this machine alone, where jobs run on several."""
     for own in secrets.left(account):
         link, stands = secrets.place_of(account.path, own), standing(f"{account.path}/work/{own}.run")
-        if stands != "running" and not (stands is None and secrets.is_young(link)):
+        if stands != "running" and not (stands is None and secrets.is_young(link)) and (not here or os.path.isdir(link)):
             secrets.clear(account.path, own)
-    return found
 
 
 def left(account: home.Account) -> Left:

@@ -121,8 +121,9 @@ def forget(link: str) -> None:
         os.unlink(link)
 
 
-def clear(account: Path | str, own: str) -> None:
-    """After a kill or a reboot: hide the secrets of an attempt that runs no more in its log, and remove them."""
+def clear(account: Path | str, own: str, elsewhere: bool = False) -> None:
+    """After a kill or a reboot: hide the secrets of an attempt that runs no more in its log, and remove them; `elsewhere`: they may lie in the
+    memory of another machine, which will do that, so the link to them stays."""
     link, work = place_of(account, own), f"{account}/work"
     if not os.path.islink(link):
         return
@@ -134,7 +135,8 @@ def clear(account: Path | str, own: str) -> None:
         messages.tell("warning", f"the secrets of {own} do not open any more: {error}", hint="if its log shows them, remove it")
         contents = masks.contents(link)
     conceal.conceal(f"{work}/{own}.log", masks.values(contents.values()))
-    forget(link)
+    if not elsewhere or os.path.isdir(link):
+        forget(link)
 
 
 def left(account: home.Account) -> list[str]:

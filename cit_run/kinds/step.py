@@ -33,6 +33,7 @@ def begin(own: str) -> None:
     """Begin the job of this COPY-NAME if it is to begin; then what is left to do for all."""
     account = home.Account(home.path().absolute())
     here = engine.engine_of(account, str(account.settings.get("kind"))).here()
+    recovery.clear(account, here=True)
     mine = found(account, own)
     order = ordered(account, mine, here) if mine and is_free(account, mine, here) else None
     become(account, order, {**environment.of_account(account.settings), **here.variables})

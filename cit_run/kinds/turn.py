@@ -39,7 +39,8 @@ def act(record: Ending | str | None, state: State | None, handed: Handed, verdic
     if wished.cancel or (record is None and state.phase == PENDING and (verdict in OVER or handed.declined)):
         return engine.CANCEL
     if state.phase != PENDING:
-        return engine.PAUSE if wished.held and not paused else engine.RESUME if wished.held is False and paused else WAIT
+        listens = record == "running"  # a supervisor that is just starting would die of it
+        return engine.PAUSE if listens and wished.held and not paused else engine.RESUME if wished.held is False and paused else WAIT
     if state.never and record is None:
         return DECLINE
     return engine.HOLD if wished.held and not state.held else engine.RELEASE if wished.held is False and state.held else WAIT

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from .. import attempt, environment, finishing, recovery, taking, workspace
+from .. import attempt, environment, finishing, recovery, secrets, taking, workspace
 from ..attempt import Attempt
 from ..cit_format import clock, control, home, messages, spool, wake
 from ..cit_format.errors import LATER, OK, CitError, worst
@@ -55,6 +55,7 @@ class Visit:
         self.there = there
         self.count = count
         self.base = environment.of_account(account.settings)
+        recovery.clear(account, here=True)
         found = recovery.left(account)
         self.waiting = found.attempts
         self.left: set[str] = set()  # names in the inbox that have had their turn
@@ -73,7 +74,7 @@ class Visit:
             self.waiting += self.taken(states is not None)
             self.turns(states)
             self.finish()
-            if not self.stirred:
+            if not self.stirred or states is None:
                 break
         if self.tells:
             line = str(self.account.settings.get("on-end", home.ACCOUNT_ON_END))
@@ -221,6 +222,7 @@ class Visit:
             found = turn.refined(stands, state)
             why = f"{self.there.name}: {state.told}" if state and found.why else ""
         else:
+            secrets.clear(self.account.path, mine.own, elsewhere=True)
             found = turn.ending(read_status(place.record), state, clock.now())
             why = f"{self.there.name}: {state.told}" if state else f"{self.there.name} knows nothing more of {noted.id or 'it'}"
         return End(mine, place, found, elsewhere=Elsewhere(attempt.noted(f"{place.record}/machine"), noted.restarts, why))

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from cit_run.cit_format import clock, home, trust
+from cit_run.cit_format import body, clock, document, home, trust
 from cit_run.cit_format.body import Time
 from cit_run.cit_format.document import Document
 from cit_run.kinds import handed, visit
 from tests.cluster import slurm as slurms
 from tests.cluster.slurm import Slurm
 from tests.int.cit_format.kills import dies_at
+from tests.int.cit_run import sealed
 from tests.int.cit_run.kit import Bench, until
-
-SIGNED = ("event", "environment", "artefact", "result", "signature")  # what a builder appends
 
 
 @pytest.fixture(scope="session")
@@ -195,7 +194,7 @@ def test_never_begun(login: Login) -> None:
 
 def test_array_is_an_array(login: Login, tmp_path: Path) -> None:
     """Tasks that come together are one array of Slurm's; an index above its limit is a job by itself; each runs as its own."""
-    job = login.job(f"#!/bin/sh\necho $CIT_TASK >>{tmp_path}/mark\n", array="2,5,7000")
+    job = login.job(f"#!/bin/sh\necho $CIT_TASK >>{tmp_path}/mark\n", array="2,5,6,7000")
     tasks = [task_of(login, job, task) for task in (2, 5, 7000)]
     login.give(*tasks[:2])
     login.run()
@@ -209,9 +208,7 @@ def test_array_is_an_array(login: Login, tmp_path: Path) -> None:
 
 def task_of(login: Login, job: Document, task: int) -> Document:
     """A task of an array, dealt out to this builder."""
-    said = login.assigned(job).table_of(list(login.assigned(job).all("assignment"))[0])
-    from cit_run.cit_format import body, document
-
+    said = next(login.assigned(job).all("assignment")).table()
     given = job.extended(document.section("assignment", "toml", body.toml({**said, "task": task})))
     return home.signed(given, login.queue.signer, login.queue.identity, "cit-queue")
 
@@ -268,6 +265,22 @@ def test_ends_that_slurm_makes(login: Login, cluster: Slurm, tmp_path: Path) -> 
     assert (login.result(running)["state"], login.result(running)["why"]) == ("CANCELLED", "Slurm: CANCELLED")
     assert login.result(killed)["state"] == "NODE_FAIL" and str(login.result(killed)["why"]).startswith("Slurm: FAILED")
     assert (login.result(itself)["state"], login.result(itself)["signal"]) == ("FAILED", signal.SIGKILL)
+
+
+def test_secrets_are_gone(login: Login, cluster: Slurm) -> None:
+    """A sealed job finds its secret on its node; also where its supervisor is killed nothing of it is left, in no memory and no log."""
+    login.set(on_arrival="")
+    done = sealed.send(login, sealed.job(login, sealed.PRINTS))
+    killed = sealed.send(login, sealed.job(login, sealed.WAITS))
+    login.run()
+    until(lambda: login.runs(killed) and sealed.CANARY in login.log(killed), "the job")
+    until(lambda: "\tended" in status_of(login, done), "the end of the other")
+    assert login.log(done) == f"it is {sealed.MASK}.\n"
+    cluster.said("scancel", "--batch", "--signal=KILL", login.number(killed))
+    login.visits(killed, done)
+    assert login.result(killed)["state"] == "NODE_FAIL" and sealed.MASK in login.log(killed)
+    login.run()
+    sealed.nothing_left(login)
 
 
 @pytest.mark.parametrize("attempts", [1, 2])
