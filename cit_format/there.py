@@ -86,7 +86,7 @@ def keep(source, path: str, mode: int) -> str:  # type: ignore[no-untyped-def] #
         for piece in iter(lambda: source.read(1 << 20), b""):
             digest.update(piece)
             file.write(piece)
-    os.chmod(path, mode & 0o755)
+    os.chmod(path, mode & 0o700)
     return digest.hexdigest()
 
 
