@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import address, body, configure, home, hosts, messages
 from .hosts import Hosts, Row
+from .introduction import queue_elsewhere
 from .spool import make_directory
 
 
@@ -25,15 +26,6 @@ def know_queues(found: Hosts, base: Path, person: str, now: int) -> None:
             know_queue(row, base, person)
 
 
-def known_as(base: Path, founder: str) -> Path | None:
-    """The directory of a queue elsewhere that this home knows already."""
-    for settings in sorted((base / "queues").glob("*/queue.toml")):
-        queue = home.Queue(settings.parent)
-        if queue.remote and queue.fingerprint == founder:
-            return settings.parent
-    return None
-
-
 def local_queues(base: Path) -> list[home.Queue]:
     """The queues of a home that lie in it."""
     return [queue for queue in map(home.Queue, sorted(path.parent for path in base.glob("queues/*/queue.toml"))) if not queue.remote]
@@ -42,7 +34,7 @@ def local_queues(base: Path) -> list[home.Queue]:
 def know_queue(row: Row, base: Path, person: str) -> None:
     """Write, or change, the queue.toml that says where a queue elsewhere is."""
     name, _, founder = row.queue.partition("@")
-    known = known_as(base, founder)
+    known = queue_elsewhere(base, founder)
     if known is None:
         known = free(base, name, row.door)
         make_directory(known)
@@ -77,7 +69,7 @@ def withdraw(found: Hosts, base: Path, now: int) -> None:
 
 def forget(row: Row, base: Path) -> None:
     """Take away the queue.toml of a queue elsewhere."""
-    known = known_as(base, row.queue.partition("@")[2])
+    known = queue_elsewhere(base, row.queue.partition("@")[2])
     if known is not None:
         for name in ("queue.toml", ".alive"):
             (known / name).unlink(missing_ok=True)
