@@ -146,7 +146,7 @@ def test_an_answer_comes_as_it_is_made(far: Far) -> None:
     asking = far.hub.start_sh("exec cit-deliver -q --ask moon alive")
     assert asking.stdout is not None and asking.stdout.read(2) == b"\0\xff" and asking.poll() is None
     asking.stdout.close()
-    asking.kill()
+    asking.terminate()
     asking.wait()
     far.answers_with("moon", "printf x; exit 3")
     assert far.hub.sh("cit-deliver -q --ask moon alive", status=3).stdout == b"x"
