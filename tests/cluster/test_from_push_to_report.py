@@ -33,10 +33,19 @@ def test_from_push_to_report(request: pytest.FixtureRequest, make) -> None:
     cluster = make(request.getfixturevalue("loopback" if make is on_loopback else "lan"))
     ada, names = cluster.person, list(cluster.builders)
     for status, name in enumerate(names):
-        ada.sh(f"cit push -J hello -w {name} -- sh -c 'echo hello from {name}; exit {status}'")
-    ada.sh("cit push -J many --each -", stdin=b"".join(b"echo %d >>$HOME/marks\n" % number for number in range(12)))
+        ada.sh(f"cit push -q -J on-{name} -w {name} -- sh -c 'echo hello from {name}; exit {status}'")
+    ada.sh("cit push -q -J many --each -", stdin=b"".join(b"echo %d >>$HOME/marks\n" % number for number in range(12)))
     cluster.wait_done(15)
+    assert cluster.ends() == {f"on-{names[0]}": ["COMPLETED"], **{f"on-{name}": ["FAILED"] for name in names[1:]}, "many": ["COMPLETED"] * 12}
     marks = " ".join(each.text("cat marks", status=None) for each in cluster.builders.values()).split()
     assert sorted(marks, key=int) == [str(number) for number in range(12)]
-    assert cluster.ends() == {"hello": ["COMPLETED", "FAILED", "FAILED"], "many": ["COMPLETED"] * 12}
-    assert {str(list(each.all("assignment"))[-1].table()["builder"]) for each in cluster.lying("done") if each.name == "hello"} == set(names)
+
+    # What she sees, at her own machine: asked of the queue, the log of the builder itself.
+    for status, name in enumerate(names):
+        ada.sh(f"cit wait -q on-{name}", status=status)
+        head, row = (line.split("\t") for line in ada.text(f"cit report --tsv on-{name}").split("\n"))
+        seen = dict(zip(head, row))
+        assert (seen["state"], seen["exit"], seen["builder"]) == ("FAILED" if status else "COMPLETED", str(status), name)
+    assert ada.text(f"cit log on-{names[0]}") == f"hello from {names[0]}"
+    assert f"status 1 on {names[1]}" in ada.text(f"cit why on-{names[1]}")
+    assert ada.text(f"cit trace --tsv on-{names[2]}").count("\tgood\t") >= 6  # job, acceptance, assignment, and what the builder says
