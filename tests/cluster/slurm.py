@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.cluster.loopback import free_port
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
-PATIENCE = 20.0  # seconds until a daemon must answer
+PATIENCE = 60.0  # seconds after which what a test waits for will not come
 NODE = "node1"
 SETTINGS = """
 ClusterName=lab
