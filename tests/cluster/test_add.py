@@ -92,7 +92,7 @@ def test_an_account_with_sshd_and_python3_becomes_a_builder(ada: Account, machin
 
     done = ada.sh("cit add one@10.77.0.2 --slots 1 --tags fast,linux")
     assert done.stdout.startswith(b"added moon (ssh://one@10.77.0.2) to @main: 1 slots, ")
-    assert re.findall(r"^cit-add: (\w+): ", done.stderr.decode(), re.M) == words[:-1]
+    assert re.findall(r"^cit-add: (\w+): ", done.stderr.decode(), re.M) == [*words[:-1], "note"]
     table = document(ada).table("builder")
     assert table["account"] == "one@moon" and table["door"] == "ssh://one@10.77.0.2" and table["users"] == ["ada@sun"]
     assert one.path(".cit/builder.cit").read_bytes() == document(ada).raw
@@ -107,6 +107,20 @@ def test_an_account_with_sshd_and_python3_becomes_a_builder(ada: Account, machin
     ended = pushed(ada, "id -un; hostname")
     assert next(ended.all("result")).table()["state"] == "COMPLETED"
     assert one.path(f".cit/work/{ended.id}.a1-job.log").read_text() == "one\nmoon\n"
+
+    assert "ok    builder moon    ssh://one@10.77.0.2 answers" in ada.text("cit doctor --ask", status=None)
+    doctor = one.text(".cit/bin/cit doctor")
+    assert (
+        "\nok    bundle " in doctor
+        and "\nok    your door       open to 1 keys" in doctor
+        and "\nok    cron            /home/one/.cit/bin/cit-tick" in doctor
+    )
+    one.sh(
+        "cd .cit/lib/*/cit_run && cp main.py ~/kept && echo '#' >>main.py && cp ~/.ssh/authorized_keys ~/keys && sed -i s/restrict,// ~/.ssh/authorized_keys"
+    )
+    doctor = one.text(".cit/bin/cit doctor -q", status=1)
+    assert "fail  bundle " in doctor and "fail  your door       line 2 of /home/one/.ssh/authorized_keys lets a key do more" in doctor
+    one.sh("mv kept .cit/lib/*/cit_run/main.py && mv keys .ssh/authorized_keys")
 
     again = ada.sh("cit add one@10.77.0.2:22").stderr.decode()
     assert "it has this cit already" in again
