@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -30,10 +31,10 @@ def lived(tmp_path: Path) -> Lived:
 @pytest.mark.parametrize("path", sorted(path for path in BIN.glob("cit-*") if not path.is_symlink()), ids=lambda path: path.name)
 def test_every_verb_explains_itself(path: Path) -> None:
     """-h prints the head of the script, whole; and refuses an option that it does not know without a traceback."""
-    head = path.read_text().split("\n\n")[0]
+    head = itertools.takewhile(lambda line: line.startswith("#"), path.read_text().split("\n"))
     said = subprocess.run([path, "-h"], env={"PATH": f"{BIN}:{os.defpath}", "HOME": "/nonexistent"}, capture_output=True, text=True)
     assert said.returncode == 0 and said.stdout.startswith(f"{path.name}: ") and "Usage: " in said.stdout, said.stderr
-    last = [line for line in head.split("\n") if line.startswith("# ")]
+    last = list(head)
     assert "exits" in said.stdout.lower() and last[-1].removeprefix("# ") in said.stdout
 
 
