@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
-import itertools
 import subprocess
 from pathlib import Path
 
