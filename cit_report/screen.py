@@ -114,10 +114,14 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     if len(rows) >= LONG or not sys.stdout.isatty():
         sys.stdout.write(padded(columns, rows))
         return
-    from rich.cells import cell_len
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    try:
+        from rich.cells import cell_len
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ModuleNotFoundError:  # a builder has cit without it (docs/howto/add-a-builder.md)
+        sys.stdout.write(padded(columns, rows))
+        return
 
     console = Console(highlight=False)
     wanted = [max(map(cell_len, cells)) for cells in zip([column.head for column in columns], *rows)]

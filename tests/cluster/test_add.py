@@ -115,9 +115,8 @@ def test_an_account_with_sshd_and_python3_becomes_a_builder(ada: Account, machin
         and "\nok    your door       open to 1 keys" in doctor
         and "\nok    cron            /home/one/.cit/bin/cit-tick" in doctor
     )
-    one.sh(
-        "cd .cit/lib/*/cit_run && cp main.py ~/kept && echo '#' >>main.py && cp ~/.ssh/authorized_keys ~/keys && sed -i s/restrict,// ~/.ssh/authorized_keys"
-    )
+    one.sh("cp .ssh/authorized_keys keys && sed -i s/restrict,// .ssh/authorized_keys")
+    one.sh("cd .cit/lib/*/cit_run && cp main.py ~/kept && echo '#' >>main.py")
     doctor = one.text(".cit/bin/cit doctor -q", status=1)
     assert "fail  bundle " in doctor and "fail  your door       line 2 of /home/one/.ssh/authorized_keys lets a key do more" in doctor
     one.sh("mv kept .cit/lib/*/cit_run/main.py && mv keys .ssh/authorized_keys")
