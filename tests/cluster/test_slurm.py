@@ -140,6 +140,7 @@ def test_limits_are_slurms(login: Login) -> None:
     """What the job says is in Slurm's own options, and the step's argument is its name alone."""
     begin = Time((clock.now() // clock.SECOND + 3600) * clock.SECOND)
     said = {"cpus": 3, "mem": "33000K", "tmp": "50M", "time": "90s", "constraint": ["linux", "gcc", "fast"], "begin": begin}
+    login.set(kind_options="--time=50 --nice=7")
     job = login.send("#!/bin/sh\necho secret-word\n", name="wide", **said)
     login.run()
     shown = login.cluster.said("scontrol", "show", "job", login.number(job))
@@ -150,6 +151,7 @@ def test_limits_are_slurms(login: Login) -> None:
         "MinMemoryNode=33M",
         "MinTmpDiskNode=50M",
         "TimeLimit=00:02:00",
+        "Nice=7",
         "Features=gcc&fast",
         "Requeue=0",
         "Reason=BeginTime",
@@ -237,6 +239,10 @@ def test_refused(login: Login) -> None:
         assert words in list(void.rows())[1][5], list(void.rows())
     assert login.result(fine)["state"] == "COMPLETED"
     assert login.state(cpus) == "CANCELLED"
+    login.set(kind_options="--partition=nowhere")
+    nowhere = login.send("#!/bin/sh\n")
+    login.visits(nowhere)
+    assert "invalid partition" in login.finished(nowhere).raw.decode()
 
 
 def test_slurm_is_away(login: Login, cluster: Slurm, tmp_path: Path) -> None:
