@@ -79,7 +79,7 @@ def key(path: Path, ask: Callable[[Path], str] | None = None) -> Key:
     text = keys.read_guarded(path, 0o077)
     if text is None:
         raise CitError(NOT_FOUND, "there is no such key", "a sealed text opens with one of the keys that it was sealed to", str(path))
-    age, made = _pyrage(), None
+    age, made = library(), None
     try:
         match = _SECRET.search(text)
         if match:
@@ -130,12 +130,22 @@ def sealed(plain: bytes, to: Iterable[Recipient]) -> bytes:
     """`plain` encrypted to all of these, as armour; 65 where it is over 1 MiB."""
     if len(plain) > LIMIT:
         raise CitError(DATA, f"{len(plain)} bytes cannot be sealed as one", f"{LIMIT >> 20} MiB is the most")
-    age = _pyrage()
+    age, known = library(), usable(to)
     try:
-        known = [(age.x25519 if each.key.startswith("age1") else age.ssh).Recipient.from_str(each.key) for each in to]
         return bytes(age.encrypt(plain, known, armored=True))
-    except (age.RecipientError, age.EncryptError) as why:
+    except age.EncryptError as why:
         raise CitError(DATA, f"it cannot be sealed to one of these keys: {why}", "age -r KEY says which one") from None
+
+
+def usable(to: Iterable[Recipient]) -> list[Any]:
+    """The same keys as pyrage has them; 65 where one is none, 78 without pyrage."""
+    age, found = library(), []
+    for each in to:
+        try:
+            found.append((age.x25519 if each.key.startswith("age1") else age.ssh).Recipient.from_str(each.key))
+        except age.RecipientError as why:
+            raise CitError(DATA, f"it cannot be sealed to {each.key[:80]}: {why}", "age -r KEY says the same") from None
+    return found
 
 
 def opened(armour: bytes, by: Sequence[Key]) -> bytes:
@@ -144,7 +154,7 @@ def opened(armour: bytes, by: Sequence[Key]) -> bytes:
         raise CitError(DATA, "this is no sealed text", f"it begins with the line {BEGIN.decode().strip()}")
     if len(armour) > 2 * LIMIT:
         raise CitError(DATA, f"a sealed text of {len(armour)} bytes", f"{LIMIT >> 20} MiB is the most that is sealed as one")
-    age = _pyrage()
+    age = library()
     try:
         plain = bytes(age.decrypt(armour, [each.identity for each in by]))
     except age.DecryptError as why:
@@ -162,7 +172,8 @@ def is_possible() -> bool:
     return find_spec("pyrage") is not None
 
 
-def _pyrage() -> Any:
+def library() -> Any:
+    """The package pyrage; 78 where it is missing."""
     try:
         import pyrage
     except ImportError as why:

@@ -227,7 +227,7 @@ class Pass:
         """Write down the ends at hand; those that come meanwhile are the next group."""
         self.note()
         group, self.ends = self.ends[:GROUP], self.ends[GROUP:]
-        finishing.finish(self.account, group, self.base, self.meanwhile)
+        self.status = worst(self.status, finishing.finish(self.account, group, self.base, self.meanwhile))
         self.tells = True
 
     def tell(self) -> None:

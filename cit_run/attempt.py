@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import checkout, environment, keep, record, run_as, secrets, workspace
-from .cit_format import body, clock, control, home, names, secret, trust
+from . import checkout, environment, keep, record, run_as, sealing, secrets, workspace
+from .cit_format import body, clock, control, home, names, reply, secret, trust
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
 from .shim import Ending, Order
 from .workspace import Place
 
 CANCEL, DEADLINE, VOID, HOLD, START = "cancel", "deadline", "void", "hold", "start"
-_STEP = "import sys; sys.path.append({!r}); from {}.{} import main; main()"
+_STEP = "import sys; sys.path += {!r}; from {}.{} import main; main()"
 
 
 class Attempt(NamedTuple):
@@ -77,6 +77,7 @@ def checked(attempt: Attempt) -> None:
     """65 where a job asks for what this program cannot make out, before anything of it is begun."""
     job = attempt.job
     signed_script(job)
+    reply.check(job)
     environment.asked_for(job)
     for key in ("time", "start-within", "stall"):
         try:
@@ -120,6 +121,7 @@ def program(script: bytes, path: str) -> list[str]:
 def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[list[str]], account: Path, bound: bool = False) -> Order:
     """What a shim is told of a job."""
     own = environment.of_job(base, attempt.job, attempt.number, attempt.task, place.workspace, place.private)
+    is_sealed = bool(reply.text(attempt.job))
     script, path = script_of(attempt.job, place)
     return Order(
         record=place.record,
@@ -129,8 +131,8 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
         remove=list(place.remove),
         before=before,
         program=program(script, path),
-        after=[step("keep", str(account), os.path.basename(place.link), place.workspace)],
-        always=attempt.job.find("keep") is not None,
+        after=[step("keep", str(account), os.path.basename(place.link), place.workspace, packages=is_sealed)],
+        always=is_sealed or attempt.job.find("keep") is not None,
         environment=own,
         conceal=step("conceal", place.log, place.private) if place.private else [],
         private=[place.private, secrets.place_of(account, os.path.basename(place.link))] if place.private else [],
@@ -147,7 +149,7 @@ def order_as(given: Order, account: home.Account, job: Document) -> Order:
     if not other:
         return given
     program = str(account.settings.get("run-as-program") or os.path.join(environment.own_programs(), "cit-run"))
-    return given._replace(program=step("run_as", given.record, other, program), directory=given.workspace, always=False)
+    return given._replace(program=step("run_as", given.record, other, program), directory=given.workspace, always=bool(reply.text(job)))
 
 
 def script_of(job: Document, place: Place) -> tuple[bytes, str]:
@@ -165,9 +167,9 @@ def directory_of(attempt: Attempt, place: Place) -> str:
     return place.workspace if below == "." else f"{place.workspace}/{below}"
 
 
-def step(module: str, *arguments: str) -> list[str]:
-    """The argument vector that runs `main` of a module of this room in a process of its own."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+def step(module: str, *arguments: str, packages: bool = False) -> list[str]:
+    """The argument vector that runs `main` of a module of this room in a process of its own, with the `packages` of this one or without."""
+    here = [os.path.dirname(os.path.dirname(os.path.abspath(__file__))), *(sys.path if packages else [])]
     return [sys.executable, "-I", "-S", "-c", _STEP.format(here, __package__, module), *arguments]
 
 
@@ -176,6 +178,9 @@ def step(module: str, *arguments: str) -> list[str]:
 
 def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> tuple[Place, list[list[str]]]:
     """Workspace and record of an attempt, under the name `own`, and the steps that come before its program."""
+    for_whom = reply.text(attempt.job)
+    if for_whom:
+        sealing.begin(f"{account.path}/work", own, for_whom)
     if run_as.account_of(account.settings, attempt.job):
         return workspace.laid_out(f"{account.path}/work", own, attempt.job.name, {"job": run_as.submitted(attempt.job)}, slots, False), []
     job, is_secret = attempt.job, secrets.has_any(attempt.job)
@@ -210,9 +215,7 @@ def ended(
     """The job's document with all that its run has to say, signed by the builder; `other` where it ran on another machine than this."""
     directory = directory_of(attempt, place)
     rows = environment.described(base, attempt.job, directory, other.machine if other else ()) + noted(f"{place.record}/environment")
-    artefacts = keep.rows_of(place.record)
-    if artefacts is None:
-        artefacts = keep.log_row(place.log)
+    artefacts = keep.left_by(attempt.job, place)
     why = (noted(f"{place.record}/why") or [("", "")])[0][0] if ending.why == "before" else other.why if other else ""
     restarts = other.restarts if other else ()
     written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why, restarts)

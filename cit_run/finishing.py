@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from . import attempt, record
 from .attempt import Attempt
-from .cit_format import clock, control, home, spool
+from .cit_format import clock, control, home, messages, spool
 from .cit_format.document import Document
+from .cit_format.errors import OK, CitError, worst
 from .shim import Ending
 from .workspace import Place
 
@@ -45,13 +46,19 @@ def move_of(end: End) -> tuple[str, str, str]:
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-def finish(account: home.Account, ends: Sequence[End], base: Mapping[str, str], meanwhile: Callable[[], None]) -> None:
-    """Sign and move a group of ends, on disk when this returns; between any two `meanwhile` keeps the slots at work."""
+def finish(account: home.Account, ends: Sequence[End], base: Mapping[str, str], meanwhile: Callable[[], None]) -> int:
+    """Sign and move a group of ends, on disk when this returns; between any two `meanwhile` keeps the slots at work. An end whose results
+    cannot be sealed stays where it is, for the next pass. The worst status."""
     running, finished = account / "running", account / "finished"
     results: dict[str, bytes] = {}
+    status = OK
     for end in ends:
-        results[end.attempt.name] = document_of(end, account, base).raw
+        try:
+            results[end.attempt.name] = document_of(end, account, base).raw
+        except CitError as error:
+            status = worst(status, messages.complain(error, end.attempt.own))
         meanwhile()
+    ends = [end for end in ends if end.attempt.name in results]
     spool.replace_contents({running / name: raw for name, raw in results.items()})
     for name in results:
         spool.rename_new(running / name, finished / name)
@@ -59,6 +66,7 @@ def finish(account: home.Account, ends: Sequence[End], base: Mapping[str, str], 
     spool.sync_directory(running)
     account.note([move_of(end) for end in ends], "run")
     forget(account, ends)
+    return status
 
 
 def forget(account: home.Account, ends: Sequence[End]) -> None:

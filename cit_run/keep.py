@@ -3,6 +3,7 @@
 Reads: the workspace, and `keep` in the record, as the job's section has it. Writes: store/SHA256, and `artefacts` in the record: TSV rows of the
 `artefact` section. Run by the shim when nothing of the job is left, in its slot's time: files may be large.
 No link is followed: what a job's workspace does not hold itself is not kept.
+What is for some only (sealing.py) is encrypted; `sealed` in the record are the rows until nothing else is left, then they are `artefacts`.
 Pages: docs/stages/run.md, docs/format/needs-keep.md, docs/format/environment-artefact-result.md
 """
 
@@ -13,30 +14,26 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .cit_format import body
+from . import sealing
+from .cit_format import body, messages
+from .cit_format.errors import IO, CitError
+from .cit_format.globs import WILD, is_meant, parts_of
+from .removal import removed
+
+if TYPE_CHECKING:
+    from .cit_format.document import Document
+    from .cit_format.seal import Recipient
+    from .workspace import Place
 
 PIECE = 1 << 20  # bytes read at a time
-WILD = frozenset("*?[")
+SUFFIX = ".age"  # of what is encrypted
 
 Row = tuple[str, str, str]  # sha256, bytes, path below the account's directory
-
-
-# --- decisions ------------------------------------------------------------------------------------------------------
-
-
-def parts_of(glob: str) -> list[str]:
-    """The names that a pattern is made of; none where it leads out of the workspace."""
-    parts = [part for part in glob.split("/") if part not in ("", ".")]
-    return [] if glob.startswith("/") or ".." in parts else parts
-
-
-def is_meant(name: str, part: str) -> bool:
-    """Whether a name matches one part of a pattern, as in the shell: a leading dot is matched by a dot only."""
-    return fnmatchcase(name, part) and (name[:1] != "." or part[:1] == ".")
+For = Callable[[str], "list[Recipient]"]  # to whom a file is encrypted
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -79,24 +76,39 @@ def stored(fd: int, store: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def kept(workspace: Path, globs: Iterable[str], store: Path, path: str) -> list[Row]:
+def kept(workspace: str, globs: Iterable[str], store: Path, path: str, whose: For) -> list[Row]:
     """The files of a workspace that these patterns mean, in the store now; `path` is what their names in it are put behind."""
     rows: dict[str, Row] = {}
     store.mkdir(mode=0o700, exist_ok=True)
     top = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        for glob in globs:
-            parts = parts_of(glob)
-            for fd, name in found(top, parts) if parts else ():
+        for parts in map(parts_of, globs):
+            for fd, name in found(top, parts) if parts is not None else ():
                 if name not in rows and is_text(name):
-                    digest, size = stored(fd, store)
-                    rows[name] = (digest, str(size), f"{path}/{name}")
+                    to = whose(name)
+                    digest, size = stored_sealed(fd, store, to) if to else stored(fd, store)
+                    rows[name] = (digest, str(size), f"{path}/{name}{SUFFIX if to else ''}")
     finally:
         os.close(top)
-    directory = os.open(store, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(directory)
-    os.close(directory)
+    synced(store)
     return list(rows.values())
+
+
+def stored_sealed(fd: int, store: Path, to: list[Recipient]) -> tuple[str, int]:
+    """The same, encrypted; sha256 and bytes are those of the encrypted file."""
+    beside = f"{store}/.{os.getpid()}"
+    sink = sealing.encrypted(fd, beside, to)
+    os.rename(beside, store / sink.digest.hexdigest())
+    return sink.digest.hexdigest(), sink.size
+
+
+def synced(directory: str | Path) -> None:
+    """The names in a directory are on disk."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def is_text(name: str) -> bool:
@@ -122,21 +134,88 @@ def log_row(log: str) -> list[Row]:
     return [(digest.hexdigest(), str(size), f"work/{os.path.basename(log)}")]
 
 
-def rows_of(record: str) -> list[Row] | None:
+def log_sealed(log: str, record: Path, to: list[Recipient]) -> list[Row]:
+    """The encrypted log as an artefact; it lies beside the log now."""
+    beside = f"{record}/.log{SUFFIX}"
+    sink = sealing.log(log, beside, to)
+    if sink is None:
+        return []
+    os.rename(beside, f"{log}{SUFFIX}")
+    synced(os.path.dirname(log))
+    return [(sink.digest.hexdigest(), str(sink.size), f"work/{os.path.basename(log)}{SUFFIX}")]
+
+
+def rows_of(record: str | Path, name: str = "artefacts") -> list[Row] | None:
     """The rows that this step left in a record; None where it was not run to its end."""
     try:
-        with open(f"{record}/artefacts", "rb") as stream:
+        with open(f"{record}/{name}", "rb") as stream:
             return [(row[0], row[1], row[2]) for row in body.rows(stream.read())]
     except FileNotFoundError:
         return None
 
 
+def written(path: Path, rows: list[Row]) -> None:
+    """Rows in a file of the record, whole or not at all."""
+    beside = path.with_name(f".{path.name}")
+    with open(beside, "wb") as stream:
+        stream.write(body.tsv(rows))
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.rename(beside, path)
+    synced(path.parent)
+
+
+# --- the step -------------------------------------------------------------------------------------------------------
+
+
+def leave(account: Path, own: str, workspace: str) -> None:
+    """Keep what an attempt (`COPY-NAME`) has left. What is for some only is the only copy then; killed at any moment, it can be done again."""
+    work, record, log = f"{account}/work", account / "work" / f"{own}.run", f"{account}/work/{own}.log"
+    whose = sealing.rows(work, own)
+    globs = [row[0] for row in body.rows((record / "keep").read_bytes())] if (record / "keep").exists() else []
+    globs = globs if os.path.isdir(workspace) else []
+    if not whose:
+        rows = kept(workspace, globs, account / "store", f"work/{own}", lambda _: []) if globs else []
+        written(record / "artefacts", [*log_row(log), *rows])
+        return
+    from .cit_format import reply
+
+    if not record.is_dir():  # killed before it was laid out, or cleaned away since
+        removed(log)
+    if not record.is_dir() or (record / "artefacts").exists():
+        sealing.over(work, own)
+        return
+    sealed = rows_of(record, "sealed")
+    if sealed is None:
+        rows = kept(workspace, globs, account / "store", f"work/{own}", lambda name: reply.recipients(whose, name)) if globs else []
+        to = reply.of_log(whose)  # last, so that what was said of the others is in it
+        sealed = [*(log_sealed(log, record, to) if to else log_row(log)), *rows]
+        written(record / "sealed", sealed)
+    names = [path[len(f"work/{own}/") : -len(SUFFIX)] for _, _, path in sealed if path.endswith(SUFFIX)]
+    sealing.cleared(workspace, [name for name in names if reply.recipients(whose, name)], reply.is_all(whose))
+    if reply.of_log(whose):
+        removed(log)
+    os.rename(record / "sealed", record / "artefacts")
+    sealing.over(work, own)
+
+
+def left_by(job: Document, place: Place) -> list[Row]:
+    """What a job that has ended has left, as the step noted it; what it did not seal is sealed now. 65, 74, 78 where it cannot be."""
+    from .cit_format import reply
+
+    rows, text = rows_of(place.record), reply.text(job)
+    if rows is None and text:
+        work, own = os.path.split(place.link)
+        try:
+            sealing.note(work, own, text)
+            leave(Path(work).parent, own, place.workspace)
+        except OSError as error:
+            hint = "its end is not written down before; make room, and start cit-run again"
+            raise CitError(IO, f"its results are not sealed yet: {error.strerror or error}", hint, job.label) from None
+        rows = rows_of(place.record)
+    return log_row(place.log) if rows is None else rows
+
+
 def main() -> None:
     """The step after a job: ACCOUNT COPY-NAME WORKSPACE as arguments."""
-    account, own, workspace = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    record, log = account / "work" / f"{own}.run", account / "work" / f"{own}.log"
-    globs = [row[0] for row in body.rows((record / "keep").read_bytes())] if (record / "keep").exists() else []
-    rows = kept(workspace, globs, account / "store", f"work/{own}") if globs else []
-    beside = record / ".artefacts"
-    beside.write_bytes(body.tsv([*log_row(str(log)), *rows]))
-    os.rename(beside, record / "artefacts")
+    sys.exit(messages.guarded("cit-run", lambda: leave(Path(sys.argv[1]), sys.argv[2], sys.argv[3])))

@@ -94,6 +94,7 @@ class Show:
         self.mask = masks.Mask(masks.values(masks.contents(place.private).values()) if place.private else [])
         self.fd = -1
         self.decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self.more()  # a log that is sealed at the end is there already, and open from now on
 
     def more(self, last: bool = False) -> None:
         """What has come since the last look."""

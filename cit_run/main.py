@@ -15,11 +15,12 @@ from typing import Optional
 
 import typer
 
+from . import sealing
 from .cit_format import command, home, masks, messages, spool
 from .cit_format.body import Value
 from .cit_format.errors import OK, USAGE, CitError
 
-READS = {"assignment": "1", "control": "1", "env": "1", "job": "1", "keep": "1", "script": "1", "secret": "1", "signature": "1"}
+READS = {"assignment": "1", "control": "1", "env": "1", "job": "1", "keep": "1", "reply": "1", "script": "1", "secret": "1", "signature": "1"}
 WRITES = {"artefact": "1", "environment": "1", "event": "1", "result": "1", "signature": "1"}
 
 
@@ -32,9 +33,9 @@ def count(wanted: Value | None, cores: int) -> int:
 
 
 def is_idle(account: home.Account) -> bool:
-    """Whether nothing lies there that a pass would look at: no job, no wish, no secrets, nothing that a killed pass held; and no pass notes its
-    boot."""
-    if not (account / "running" / ".boot").exists() or any((account / "work" / masks.PRIVATE).glob("*")):
+    """Whether nothing lies there that a pass would look at: no job, no wish, no secrets, no results to be sealed, nothing that a killed pass held;
+    and no pass notes its boot."""
+    if not (account / "running" / ".boot").exists() or any(any((account / "work" / name).glob("*")) for name in (masks.PRIVATE, sealing.FOLDER)):
         return False
     return not any(spool.listing(account / state) for state in ("inbox", "running", "control")) and not any((account / "inbox").glob(".claim/*"))
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from . import attempt, leftovers, secrets, workspace
+from . import attempt, keep, leftovers, sealing, secrets, workspace
 from .attempt import Attempt
 from .cit_format import clock, home, messages, reader, spool
 from .cit_format.document import Document
@@ -54,11 +54,19 @@ def recover(account: home.Account) -> Found:
 
 
 def clear(account: home.Account, here: bool = False) -> None:
-    """Remove the secrets of jobs that run no more; `here`: those on this machine alone, where jobs run on several."""
+    """Remove the secrets of jobs that run no more, and seal their results; `here`: secrets on this machine alone, where jobs run on several."""
     for own in secrets.left(account):
         link, stands = secrets.place_of(account.path, own), standing(f"{account.path}/work/{own}.run")
         if stands != "running" and not (stands is None and secrets.is_young(link)) and (not here or os.path.isdir(link)):
             secrets.clear(account.path, own)
+    work = f"{account.path}/work"
+    for own in [] if here else sealing.left(work):
+        stands = standing(f"{work}/{own}.run")
+        if stands != "running" and not (stands is None and sealing.is_young(work, own)):
+            try:
+                keep.leave(account.path, own, os.path.realpath(f"{work}/{own}"))
+            except (CitError, OSError) as error:
+                messages.tell("warning", f"the results of {own} are not sealed yet: {error}", hint="it is tried again in the next pass")
 
 
 def left(account: home.Account) -> Left:

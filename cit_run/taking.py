@@ -13,7 +13,8 @@ from .cit_format.document import Document
 from .cit_format.errors import CONFIG, DATA, OK, CitError, worst
 from .cit_format.reader import Faulty
 
-NEEDED = frozenset(["assignment", "bundle", "change", "env", "files", "job", "keep", "script", "secret", "signature", "source"])  # known in version 1
+# Known in version 1.
+NEEDED = frozenset(["assignment", "bundle", "change", "env", "files", "job", "keep", "reply", "script", "secret", "signature", "source"])
 
 CLOSED = ".closed"  # in the inbox: the queues that this builder leaves
 

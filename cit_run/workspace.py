@@ -16,6 +16,7 @@ import stat
 import time
 from typing import NamedTuple
 
+from . import sealing
 from .cit_format import clock, names
 from .cit_format.spool import Lock, write_all
 from .shim import is_running, read_status
@@ -126,6 +127,8 @@ def slot(work: str, home: str, number: int) -> Slot:
     record = last_record(work, home, number)
     try:
         status = read_status(record) if record else None
+        if status and sealing.is_due(work, os.path.basename(record)[: -len(".run")]):
+            return Slot(number, BUSY, 0.0)
         if status and status.ending:
             end = status.ending
             return Slot(number, FAILED if end.exit or end.signal or end.why else GOOD, float(end.ended))

@@ -7,11 +7,10 @@ Pages: docs/howto/secrets.md, docs/format/secret.md
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cit_format import home, keys, reader, seal, secret, sshsig, trust
+from .cit_format import own_key, reader, secret, sshsig, trust
 from .cit_format.document import Document
 from .cit_format.errors import DENIED, NOT_FOUND, CitError
 
@@ -28,7 +27,7 @@ def of_old(path: str, own: Signer, given: str | None) -> tuple[dict[str, bytes],
     if not secret.sealed(old):
         return {}, None
     check_own(old, own)
-    return secret.contents(old, [private(own, given)]), secret.named(old)
+    return secret.contents(old, [own_key.private([own.public.fingerprint], given)]), secret.named(old)
 
 
 def check_own(old: Document, own: Signer) -> None:
@@ -41,25 +40,3 @@ def check_own(old: Document, own: Signer) -> None:
     if proof.key.blob != own.public.blob or old.table("job").get("key") != own.public.fingerprint:
         who = old.table("job").get("submitter", "somebody else")
         raise CitError(DENIED, f"its secrets are those of {who}, who signed it with another key", "push it anew, with secrets of your own", old.label)
-
-
-def private(own: Signer, given: str | None) -> seal.Key:
-    """Our own key (in the file `given`, or where keys are), to open with; 77 where only ssh-agent has it."""
-    configured = given or home.settings(home.path() / "config.toml").get("key")
-    files = [Path(str(configured)).expanduser()] if configured else []
-    files += [*(Path.home() / ".ssh" / name for name in keys.PERSONAL), home.path() / "id_ed25519"]
-    for path in files:
-        with contextlib.suppress(CitError):
-            if path.exists() and keys.load(path).public.blob == own.public.blob:
-                break
-    else:
-        hint = "ssh-agent signs and opens nothing: its file has to be here, or push the job anew"
-        raise CitError(DENIED, f"the private key {own.public.fingerprint} is not in a file of yours", hint)
-    return seal.key(path, passphrase if keys.has_terminal() else None)
-
-
-def passphrase(path: Path) -> str:
-    """Ask on the terminal."""
-    from getpass import getpass
-
-    return getpass(f"passphrase of {path}: ")

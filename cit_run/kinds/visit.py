@@ -240,7 +240,7 @@ class Visit:
         self.moves.clear()
         while self.ends:
             group, self.ends = self.ends[:GROUP], self.ends[GROUP:]
-            finishing.finish(self.account, group, self.base, lambda: None)
+            self.status = worst(self.status, finishing.finish(self.account, group, self.base, lambda: None))
             self.tells = self.stirred = True  # there is room for others
 
 

@@ -75,6 +75,10 @@ def test_lines_of_status() -> None:
 def test_version_that_is_not_known() -> None:
     """Only of sections that a run needs."""
     head = b"@cit 1 01kax0m2ht8f0v3q6s9y2c4e7g x\n"
-    for section, wanted in ((b"@begin keep 2 tsv\n@end keep\n", True), (b"@begin reply 2 tsv\n@end reply\n", False)):
+    for section, wanted in (
+        (b"@begin keep 2 tsv\n@end keep\n", True),
+        (b"@begin reply 2 tsv\n@end reply\n", True),
+        (b"@begin after 2 tsv\n@end after\n", False),
+    ):
         job = taking.arrival(head + section)
         assert isinstance(job, document.Document) and taking.is_beyond(job) == wanted
