@@ -98,9 +98,9 @@ def test_an_account_with_sshd_and_python3_becomes_a_builder(ada: Account, machin
     assert one.path(".cit/builder.cit").read_bytes() == document(ada).raw
     keys = one.path(".ssh/authorized_keys").read_text()
     founder = ada.text("ssh-keygen -lf .cit/queues/main/key.pub").split()[1]
-    command = f'/home/one/.cit/bin/cit-queue --door=\\"$SSH_ORIGINAL_COMMAND\\" --role queue --for main@{founder}'
+    command = f'{one.home}/.cit/bin/cit-queue --door=\\"$SSH_ORIGINAL_COMMAND\\" --role queue --for main@{founder}'
     assert keys.startswith(own) and f'\nrestrict,command="{command}" ssh-ed25519 ' in keys
-    assert "'/home/one/.cit/bin/cit-tick'" in crontab(one)
+    assert f"'{one.home}/.cit/bin/cit-tick'" in crontab(one)
     assert ada.path(".cit/known_hosts").read_text() == one.known
     assert one.text("find .cit -perm /077 ! -type l ! -name '*.pub'") == ""
 
@@ -113,12 +113,12 @@ def test_an_account_with_sshd_and_python3_becomes_a_builder(ada: Account, machin
     assert (
         "\nok    bundle " in doctor
         and "\nok    your door       open to 1 keys" in doctor
-        and "\nok    cron            /home/one/.cit/bin/cit-tick" in doctor
+        and f"\nok    cron            {one.home}/.cit/bin/cit-tick" in doctor
     )
     one.sh("cp .ssh/authorized_keys keys && sed -i s/restrict,// .ssh/authorized_keys")
     one.sh("cd .cit/lib/*/cit_run && cp main.py ~/kept && echo '#' >>main.py")
     doctor = one.text(".cit/bin/cit doctor -q", status=1)
-    assert "fail  bundle " in doctor and "fail  your door       line 2 of /home/one/.ssh/authorized_keys lets a key do more" in doctor
+    assert "fail  bundle " in doctor and f"fail  your door       line 2 of {one.home}/.ssh/authorized_keys lets a key do more" in doctor
     one.sh("mv kept .cit/lib/*/cit_run/main.py && mv keys .ssh/authorized_keys")
 
     again = ada.sh("cit add one@10.77.0.2:22").stderr.decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -23,30 +24,39 @@ THERE = Path(bundle.__file__).with_name("there.py")
 
 
 def home(directory: Path, user: str, host: str) -> Lived:
+    """A home of this person on this machine; crontab(1) writes into it."""
+    directory.mkdir(exist_ok=True)
     lived = Lived(directory)
-    directory.mkdir()
-    lived.environment.update(CIT_USER=user, CIT_HOST=host)
-    (directory / "bin").mkdir()
-    (directory / "bin/crontab").write_text(CRONTAB)
-    (directory / "bin/crontab").chmod(0o755)
-    lived.environment["PATH"] = f"{directory}/bin:{os.environ['PATH']}"
-    lived.run("cit-init")
+    lived.environment.update(CIT_USER=user, CIT_HOST=host, PATH=f"{directory}/bin:{os.environ['PATH']}")
+    if not lived.path.exists():
+        (directory / "bin").mkdir()
+        (directory / "bin/crontab").write_text(CRONTAB)
+        (directory / "bin/crontab").chmod(0o755)
+        lived.run("cit-init")
     return lived
 
 
-@pytest.fixture
-def sun(tmp_path: Path) -> Lived:
-    """ada's home, whose queue has no builder."""
-    lived = home(tmp_path / "sun", "ada", "sun")
-    for file in (lived.queue / "builders").iterdir():
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Homes as they are at first: each test gets copies."""
+    fresh = tmp_path_factory.mktemp("homes")
+    home(fresh / "sun", "ada", "sun")
+    home(fresh / "moon", "build", "moon")
+    for file in (fresh / "sun/.cit/queues/main/builders").iterdir():
         file.unlink()
-    return lived
+    return fresh
 
 
 @pytest.fixture
-def moon(tmp_path: Path) -> Lived:
+def sun(homes: Path, tmp_path: Path) -> Lived:
+    """ada's home, whose queue has no builder."""
+    return home(shutil.copytree(homes / "sun", tmp_path / "sun"), "ada", "sun")
+
+
+@pytest.fixture
+def moon(homes: Path, tmp_path: Path) -> Lived:
     """A build account."""
-    return home(tmp_path / "moon", "build", "moon")
+    return home(shutil.copytree(homes / "moon", tmp_path / "moon"), "build", "moon")
 
 
 def described(moon: Lived) -> Path:
