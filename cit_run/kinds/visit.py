@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import os
 
-from .. import attempt, environment, finishing, recovery, secrets, taking, workspace
+from .. import attempt, environment, finishing, recovery, taking, workspace
 from ..attempt import Attempt
 from ..cit_format import clock, control, home, messages, spool, wake
 from ..cit_format.errors import LATER, OK, CitError, worst
 from ..finishing import End
-from ..record import Elsewhere
-from ..shim import Ending, read_status
-from . import engine, handed, turn
+from ..shim import Ending
+from . import ends, engine, handed, turn
 from .engine import Engine, State
 from .handed import Handed
 
@@ -154,9 +153,9 @@ class Visit:
             self.noted(mine, stands, noted, state)
             done = turn.act(stands, state, noted, verdict, wished, is_paused(path))
         if done in (turn.END, turn.ENDED_THERE):
-            self.ends.append(self.end(mine, stands, noted, state, wished))
+            self.ends.append(ends.end(self.account, self.there.name, mine, stands, noted, state, wished))
         elif done == turn.NOT_BEGUN:
-            self.ends.append(self.not_begun(mine, noted, state, verdict, wished))
+            self.ends.append(ends.not_begun(self.there.name, mine, noted, state, verdict, wished))
         elif done == turn.BACK:
             spool.rename_new(self.account / "running" / mine.name, self.account / "inbox" / mine.name)
             for directory in ("inbox", "running"):
@@ -212,27 +211,6 @@ class Visit:
             self.stirred = True
 
     # --- ends ---------------------------------------------------------------------------------------------------------
-
-    def end(self, mine: Attempt, stands: Ending | str | None, noted: Handed, state: State | None, wished: control.Standing) -> End:
-        """The end of a job that may have begun."""
-        place = workspace.place_of(f"{self.account.path}/work", mine.own)
-        if isinstance(stands, Ending) and turn.is_certain(stands, wished):
-            found, why = stands, noted.lost if stands.why == "lost" else ""
-        elif isinstance(stands, Ending):
-            found = turn.refined(stands, state)
-            why = f"{self.there.name}: {state.told}" if state and found.why else ""
-        else:
-            secrets.clear(self.account.path, mine.own, elsewhere=True)
-            found = turn.ending(read_status(place.record), state, clock.now())
-            why = f"{self.there.name}: {state.told}" if state else f"{self.there.name} knows nothing more of {noted.id or 'it'}"
-        return End(mine, place, found, elsewhere=Elsewhere(attempt.noted(f"{place.record}/machine"), noted.restarts, why))
-
-    def not_begun(self, mine: Attempt, noted: Handed, state: State | None, verdict: str, wished: control.Standing) -> End:
-        """The end of a job that never began."""
-        if verdict in turn.OVER:
-            return End(mine, None, None, verdict, wished.cancel.submitter if verdict == attempt.CANCEL and wished.cancel else "")
-        said = noted.declined or (f"{self.there.name}: {state.told}" if state else "")
-        return End(mine, None, None, attempt.VOID, said)
 
     def finish(self) -> None:
         """Write down what has begun and ended."""
