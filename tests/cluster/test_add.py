@@ -1,6 +1,6 @@
 """cit add and cit remove by ssh: an account that has sshd and python3 and nothing else becomes a builder, and goes again.
 
-One network for all tests of this file; each has an account of its own on moon. CIT_PYTHONS="/usr/bin/python3.9 ..." tries these too.
+One network for all tests of this file; each has an account of its own on moon. OTHER_PYTHONS="/usr/bin/python3.9 ..." tries these too.
 Page: docs/howto/add-a-builder.md
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cit_format import reader
+from cit_format import bundle, reader
 from cit_format.document import Document
 from tests.cluster import lan as lans
 from tests.cluster.lan import Lan
@@ -240,13 +240,15 @@ def test_a_builder_out_of_reach_is_out_here_and_undone_there_later(ada: Account,
 # --- other Pythons ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("python", os.environ.get("CIT_PYTHONS", "").split() or [""])
-def test_with_another_python(ada: Account, machines: Lan, python: str) -> None:
+@pytest.mark.parametrize("python", os.environ.get("OTHER_PYTHONS", "").split() or [""])
+def test_with_another_python(ada: Account, machines: Lan, python: str, tmp_path: Path) -> None:
     if not python:
-        pytest.skip("CIT_PYTHONS names none")
+        pytest.skip("OTHER_PYTHONS names none")
     two = may_log_in(ada, machines, "two")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "cit")
-    packed = subprocess.run(["tar", "-cf", "-", "-C", cache, "wheels"], capture_output=True, check=True).stdout
+    looked = subprocess.run([python, "-E", Path(bundle.__file__).with_name("there.py"), "look"], capture_output=True, text=True, check=True)
+    facts = dict(line.split("\t") for line in looked.stdout.splitlines())
+    bundle.made(bundle.target(facts), tmp_path)  # ada's machine has no network, this one may
+    packed = subprocess.run(["tar", "-cf", "-", "-C", tmp_path, "wheels"], capture_output=True, check=True).stdout
     ada.sh("mkdir -p .cache/cit && tar -xf - -C .cache/cit", stdin=packed)
     folders = [str(folder) for folder in Path(python).resolve().parents]
     machines["moon"].sh(f"chmod a+x {' '.join(folders)}", "root")
