@@ -17,7 +17,7 @@ from ..cit_format.errors import CONFIG, CitError
 
 PENDING, RUNNING, ENDED = "PENDING", "RUNNING", "ENDED"
 DONE, FAILED = "done", "failed"  # ends that say nothing of why; the others are those of shim.Ending
-CANCEL, HOLD, RELEASE, PAUSE, RESUME = "cancel", "hold", "release", "pause", "resume"
+CANCEL, STOP, HOLD, RELEASE, PAUSE, RESUME = "cancel", "stop", "hold", "release", "pause", "resume"
 _STEP = "import sys; sys.path[0] = {!r}; from {}.step import main; main()"
 
 
@@ -69,7 +69,7 @@ class Engine(Protocol):
         """How all jobs of this account are there, by COPY-NAME; of `wanted` (with the engine's IDs) also what is past, as far as it knows."""
 
     def tell(self, wish: str, identity: str) -> None:
-        """CANCEL, HOLD, RELEASE, PAUSE or RESUME a job, by the engine's ID."""
+        """CANCEL, HOLD or RELEASE a job, by the engine's ID; or have its supervisor STOP, PAUSE or RESUME it: TERM, USR1, USR2, to it alone."""
 
     def here(self) -> Here:
         """Where this process runs, asked on a node."""

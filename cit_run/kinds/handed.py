@@ -17,7 +17,8 @@ from ..cit_format import clock
 
 class Handed(NamedTuple):
     """The engine's ID (empty: not handed over as far as is known), its last word, whether a beginning was seen, when it began anew
-    (microseconds), why it is to be given back, and why it is lost."""
+    (microseconds), why it is to be given back, why it is lost, and whether its supervisor was told
+    to end it."""
 
     id: str = ""
     told: str = ""
@@ -25,6 +26,7 @@ class Handed(NamedTuple):
     restarts: tuple[int, ...] = ()
     declined: str = ""
     lost: str = ""
+    stopped: bool = False
 
 
 def read(record: str) -> Handed:
@@ -46,6 +48,8 @@ def read(record: str) -> Handed:
             found = found._replace(began=True)
         elif word == "declined":
             found = found._replace(declined=value or "not taken")
+        elif word == "stopped":
+            found = found._replace(stopped=True)
         elif word == "lost":
             found = found._replace(lost=value)
         elif word == "restarted":

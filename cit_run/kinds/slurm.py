@@ -28,7 +28,8 @@ WORDS = {
     engine.CANCEL: ["scancel"],
     engine.HOLD: ["scontrol", "uhold"],
     engine.RELEASE: ["scontrol", "release"],
-    engine.PAUSE: ["scancel", "--batch", "--signal=USR1"],  # to the supervisor alone, as a shim gets it
+    engine.STOP: ["scancel", "--batch", "--signal=TERM"],
+    engine.PAUSE: ["scancel", "--batch", "--signal=USR1"],
     engine.RESUME: ["scancel", "--batch", "--signal=USR2"],
 }
 

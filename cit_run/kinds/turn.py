@@ -36,10 +36,12 @@ def act(record: Ending | str | None, state: State | None, handed: Handed, verdic
         return unknown(record, handed, verdict)
     if state.phase == ENDED:
         return past(record, state, handed, verdict)
-    if wished.cancel or (record is None and state.phase == PENDING and (verdict in OVER or handed.declined)):
+    listens = state.phase != PENDING and record == "running"  # a supervisor that is just starting would die of a signal
+    if wished.cancel:
+        return engine.STOP if listens and not handed.stopped else engine.CANCEL  # the engine's own way ends all processes at once
+    if record is None and state.phase == PENDING and (verdict in OVER or handed.declined):
         return engine.CANCEL
     if state.phase != PENDING:
-        listens = record == "running"  # a supervisor that is just starting would die of it
         return engine.PAUSE if listens and wished.held and not paused else engine.RESUME if wished.held is False and paused else WAIT
     if state.never and record is None:
         return DECLINE
@@ -55,8 +57,9 @@ def unasked(record: Ending | str | None, fresh: bool, verdict: str, wished: cont
 
 def is_certain(ending: Ending, wished: control.Standing) -> bool:
     """Whether the record alone says why a job ended: only where a signal came from nobody here may the engine have sent it."""
-    from_outside = ending.why == "cancel" or (not ending.why and ending.signal in FOREIGN)
-    return wished.cancel is not None or not from_outside
+    if ending.why == "cancel":
+        return wished.cancel is not None
+    return bool(ending.why) or ending.signal not in FOREIGN
 
 
 def unknown(record: Ending | str | None, handed: Handed, verdict: str) -> str:

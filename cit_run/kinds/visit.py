@@ -163,6 +163,8 @@ class Visit:
         elif state is not None and done not in (turn.WAIT, turn.HAND_OVER):
             if done == turn.DECLINE:
                 handed.note(path, "declined", why=f"{self.there.name}: {state.told}")
+            if done == engine.STOP:
+                handed.note(path, "stopped")
             self.there.tell(engine.CANCEL if done == turn.DECLINE else done, state.id)
             self.stirred = self.stirred or state.phase == engine.PENDING
         return done
