@@ -26,6 +26,11 @@ def private(wanted: Collection[str], given: str | None = None) -> seal.Key:
     raise CitError(DENIED, f"the private key {' or '.join(sorted(wanted))} is not in a file of yours", HINT)
 
 
+def is_here(fingerprint: str, given: str | None = None) -> bool:
+    """Whether the private half of a key is in one of our files."""
+    return any(path.exists() and _fingerprint(path) == fingerprint for path in _files(given))
+
+
 def _files(given: str | None) -> list[Path]:
     """Where a private key of ours may lie; the file `given` first."""
     named = given or home.settings(home.path() / "config.toml").get("key")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Optional, Union
 
-from .cit_format import body, clock, document, fetch, frame, heartbeat, home, masks, names, reader, spool
+from .cit_format import body, clock, document, fetch, frame, heartbeat, home, masks, names, reader, reply, spool
 from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
 from .cit_format.version import VERSION
 
@@ -153,17 +153,30 @@ def framed(pieces: list[bytes]) -> bytes:
 
 
 def log(account: home.Account, copy_name: str, offset: str, sees: Sees = None) -> Iterator[bytes]:
-    """What a job has printed up to now, from this byte on; 66 where there is no such log."""
+    """What a job has printed up to now, from this byte on; of a log that is for some only the encrypted bytes. 66 where there is none (yet)."""
     known = names.parse(f"{copy_name}.cit")
     paths = list(copies(account, copy_name)) if known and not known.key else []
     if not paths or not any(is_seen(path, sees) for path in paths):
         raise CitError(NOT_FOUND, f"no job {copy_name[:100]} here", "it is called as in `ls`, from the ID to the name: ID.a1-NAME")
     path = account / "work" / f"{copy_name}.log"
+    sealed = path.with_name(path.name + reply.SUFFIX)
+    if sealed.exists():
+        return tail(sealed, offset)
+    if any(is_for_some(document) for document in paths):
+        raise CitError(NOT_FOUND, "its log is given out when it has ended, encrypted", "its author said so: cit push --seal-results, --reply")
     sought = masks.known(str(path))
     if not sought or not OFFSET.fullmatch(offset):
         return tail(path, offset)
     start = max(0, int(offset) - masks.reach(sought))  # so that nobody gets the rest of a secret by asking from its middle on
     return masks.covered(tail(path, str(start)), sought, int(offset) - start)
+
+
+def is_for_some(path: Path) -> bool:
+    """Whether a job's log is encrypted when it has ended, so that nobody gets it before."""
+    with contextlib.suppress(FileNotFoundError, CitError):
+        raw = path.read_bytes()
+        return b"\n@begin reply " in raw and bool(reply.of_log(reply.rows(reader.parse(raw))))
+    return False
 
 
 def file(account: home.Account, words: list[str], sees: Sees = None) -> Iterator[bytes]:

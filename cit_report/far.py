@@ -28,7 +28,7 @@ def looked_at(job: Seen) -> Seen:
         return job
     with contextlib.suppress(CitError, IndexError):
         there = place(job)
-        name = f"{there.log.removeprefix('work/').removesuffix('.log')}.cit" if there else ""
+        name = f"{there.workspace.removeprefix('work/')}.cit" if there else ""
         rows = body.rows(ask.ask(there.place, "ls", "running", seconds=ask.SHORT)) if there else []
         if any(row[1].endswith(f".{name}") for row in rows):
             return job._replace(told={**job.told, "state": "RUNNING"})
@@ -37,7 +37,7 @@ def looked_at(job: Seen) -> Seen:
 
 def copied(job: Seen, there: Where, offset: int, write: Callable[[bytes], object]) -> int:
     """Write what its log has from this byte on; how many bytes it has then. 66 there is none, 69 its builder is out of reach."""
-    name = there.log.removeprefix("work/").removesuffix(".log")
+    name = there.workspace.removeprefix("work/")
     try:
         for piece in ask.pieces(there.place, "log", name, str(offset)):
             write(piece)

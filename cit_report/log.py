@@ -1,8 +1,8 @@
 """cit log: what a job printed, its secrets as ***; -f follows it and ends when the job does.
 
-Reads: work/COPY-NAME.log of this account; else what the read door of the job's builder gives of it.
+Reads: work/COPY-NAME.log of this account; else what the read door of the job's builder gives of it. A sealed log, COPY-NAME.log.age, is opened.
 Writes: the log, uncut byte for byte in a pipe; on a terminal without what terminals obey.
-Exits: 0; 66 no such job, or no log; 69 its builder cannot be had (docs/messages.md).
+Exits: 0; 66 no such job, or no log; 69 its builder cannot be had; 77 it is sealed to others (docs/messages.md).
 How: the kernel tells when the file grows; the job has ended when its record says so. Colours are taken out, a CR before a newline too.
 A builder elsewhere is asked again after 0.2 s, and less and less often while nothing new comes.
 Pages: docs/stages/report.md
@@ -20,8 +20,8 @@ from typing import Optional
 
 import typer
 
-from . import far, look, places, remote, story
-from .cit_format import clock, masks, messages
+from . import far, look, opening, places, remote, story
+from .cit_format import clock, masks, messages, reply
 from .cit_format.errors import OK, CitError
 from .look import Seen
 from .places import Home
@@ -90,12 +90,28 @@ def says_the_end(status: Path) -> bool:
         return False
 
 
-def followed(job: Seen, there: Home) -> None:
+def opened(job: Seen, given: str | None) -> None:
+    """Write a log that is for some only, with our own key, or the one in the file `given`."""
+    writer = Writer(None)
+    opening.write_log(job, given, writer.write)
+    writer.write(b"", last=True)
+
+
+def followed(job: Seen, there: Home, given: str | None) -> None:
     """Write the log as it grows, from before its first line, until the job has ended."""
     with Watch(sys.stdout.fileno()) as watch:
         watch.add([*([there.account / "work", there.account / "log"] if there.account else []), *(queue / "log" for queue in there.queues)])
         asker = far.asker_for(job)
         job, log = _begun(job, there, watch, asker)
+        if log is None and opening.is_for_some(job):  # its builder shows it to nobody before it is sealed
+            pace = Pace()
+            while not has_ended(job):
+                if not far.waited(watch, pace):
+                    return
+                job = look.one(job.document.id, there, clock.now(), asker)
+        if opening.is_for_some(job) and (log is None or log.suffix == reply.SUFFIX):
+            opened(job, given)
+            return
         if log is None:
             away, writer = far.place(job), Writer(None)
             assert away is not None
@@ -105,7 +121,11 @@ def followed(job: Seen, there: Home) -> None:
         record = Path(f"{str(log)[:-4]}.run")
         watch.add([record])
         writer = Writer(log)
-        fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # sealed just now
+            opened(job, given)
+            return
         over = False
         while not over:
             over = says_the_end(record / "status") or has_ended(look.one(job.document.id, there, clock.now()))
@@ -142,6 +162,7 @@ def main(
     job: Optional[str] = typer.Argument(None, metavar="[JOB]", help="A piece of an ID, a name, or `last`; without any, last"),
     follow: bool = typer.Option(False, "-f", "--follow", help="Go on as it grows, until the job has ended"),
     path: bool = typer.Option(False, "--path", help="Only where the log lies"),
+    key: Optional[str] = typer.Option(None, "-i", "--key", metavar="FILE", help="The private key that opens a sealed log; else your own"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where it is looked up: @NAME or a directory"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
@@ -153,7 +174,10 @@ def main(
         print(look.log_of(wanted))
         return OK
     if follow and not has_ended(wanted):
-        followed(wanted, there)
+        followed(wanted, there, key)
+        return OK
+    if not wanted.work(".log") and opening.is_for_some(wanted):
+        opened(wanted, key)
         return OK
     away = None if wanted.work(".log") else far.place(wanted)
     if away:

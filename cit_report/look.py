@@ -43,6 +43,11 @@ class Seen(NamedTuple):
         path = self.there.account / "work" / f"{self.own}{suffix}" if self.there.account else None
         return path if path and path.exists() else None
 
+    @property
+    def log(self) -> Path | None:
+        """Where its log lies in this account, sealed or not."""
+        return self.work(".log") or self.work(".log.age")
+
 
 def copies(wanted: str, there: Home, asker: remote.Asker | None) -> dict[str, list[Copy]]:
     """The copies of the job that is meant, by job (an array: of each task). `asker` asks queues elsewhere what has become of it. 66 not found."""
@@ -105,7 +110,7 @@ def _in_file(path: str, there: Home) -> Iterator[Seen]:
 
 def log_of(job: Seen) -> Path:
     """Where its log lies; 66 where there is none here."""
-    found = job.work(".log")
+    found = job.log
     if found:
         return found
     if job.state in ("PENDING", "HELD"):

@@ -44,7 +44,7 @@ ASKED = (
 def facts(job: Seen) -> dict[str, screen.Value]:
     """Everything that is known of the job, in the order in which it is shown."""
     wanted = job.document.table("job") if job.document.kind == "job" else {}
-    log, workspace = job.work(".log"), job.work()
+    log, workspace = job.log, job.work()
     return {
         **job.told,
         "key": str(wanted["key"]) if "key" in wanted else None,
@@ -140,7 +140,7 @@ def took(told: story.Story) -> str:
 
 def size(job: Seen) -> str:
     """How large its log is by now."""
-    log = job.work(".log")
+    log = job.log
     return f"({clock.size_text(log.stat().st_size)})" if log else ""
 
 

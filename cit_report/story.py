@@ -72,7 +72,7 @@ def _job(document: Document) -> Story:
         story["started"] = story.get("started") or _time(result.get("started"))
         story["ended"] = story.get("ended") or _time(result.get("ended"))
     story["state"] = state
-    log = next((row for section in document.all("artefact") for row in section.rows() if row[2:] and row[2].endswith(".log")), None)
+    log = next((row for section in document.all("artefact") for row in section.rows() if row[2:] and row[2].endswith((".log", ".log.age"))), None)
     if log:
         story["log"], story["log-bytes"] = log[2], int(log[1]) if log[1].isdigit() else None
     return story

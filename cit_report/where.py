@@ -44,7 +44,7 @@ def where(job: Seen) -> Where:
     given = trust.assignment(job.document)
     own = job.own if not given else _own(job, given)
     builder = str(given.table["builder"]) if given else ""
-    paths = (f"work/{own}", f"work/{own}.log")
+    paths = (f"work/{own}", f"work/{own}.log{'.age' if str(job.told.get('log')).endswith('.age') else ''}")
     if job.there.account and any((job.there.account / path).exists() for path in paths):
         return Where(builder or "local", str(job.there.account), *paths)
     if given is None:

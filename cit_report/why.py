@@ -148,7 +148,7 @@ def tail(log: Path | None) -> tuple[str, ...]:
 def answer(job: Seen, now: int) -> Answer:
     """Why a job is as it is."""
     log = job.work(".log")
-    todo = steps(job.state, job.short, log is not None)
+    todo = steps(job.state, job.short, job.log is not None)
     if job.state in ("PENDING", "HELD") and job.copies:
         found = pending(job, now)
         return found._replace(next=(*found.next, *todo))

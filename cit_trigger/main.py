@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .author import Author
     from .cit_format import home
     from .cit_format.keys import Signer
+    from .cit_format.sshsig import PublicKey
     from .secrets import Seal
     from .source import Gathered
 
@@ -37,6 +38,7 @@ WRITES = {
     "grant": "1",
     "job": "1",
     "keep": "1",
+    "reply": "1",
     "script": "1",
     "secret": "1",
     "signature": "1",
@@ -90,6 +92,15 @@ def sealing(asked: options.Secrecy, queue: home.Queue, own: Signer) -> Seal | No
     return wanted(asked, queue, own)
 
 
+def replies(asked: list[str], own: PublicKey | None, key: str | None, keep: list[str]) -> list[bytes]:
+    """The section that says for whom results are; `own` is the author's key, where all is for it."""
+    if not asked and own is None:
+        return []
+    from .replies import sections
+
+    return sections(asked, own, key, keep)
+
+
 def sign_documents(files: list[str], author: Author, lifetime: int, dry: bool, seal: Seal | None) -> int:
     """Complete and sign documents that others wrote; one that cannot be does not stop the others."""
     from .cit_format import inputs
@@ -129,6 +140,8 @@ def main(
     ),
     seal_script: bool = typer.Option(False, "--seal-script", help="Seal the script too: the queue cannot read it"),
     secrets_of: Optional[str] = typer.Option(None, "--secrets-of", metavar="FILE", help="With the secrets of this old job of yours"),
+    reply: Optional[list[str]] = typer.Option(None, "--reply", metavar="GLOB=KEYFILE|KEY", help="Encrypt kept files (.log: the log) for this key"),
+    seal_results: bool = typer.Option(False, "--seal-results", help="Encrypt all that the job leaves for your own key"),
     grant: Optional[list[str]] = typer.Option(None, "--grant", metavar="FILE", help="A permission that the builder's owner signed: cit grant"),
     name: Optional[str] = typer.Option(None, "-J", "--name", help="Name of the job; else the command's"),
     queue: Optional[str] = typer.Option(None, "--queue", help="@NAME or a directory; else the first of `queues` that is active, or @main"),
@@ -167,6 +180,8 @@ def main(
     check_wishes(run, script, each, sign, stdin, run == options.after_dashes(sys.argv))
     if sign and seal_script:
         raise CitError(USAGE, "--sign and --seal-script", "a document's script is sealed when it is made: cit-trigger -n --seal-script")
+    if sign and (reply or seal_results):
+        raise CitError(USAGE, "--sign and --reply", "a document says it in its section reply: cit-trigger -n --reply")
     lifetime = options.lifetime(expires)
     place = queue_for(queue)
     mine = author(place, key)
@@ -202,6 +217,7 @@ def main(
         *(sent.written() if sent else []),
         *options.sections(export or [], config or [], keep or [], files or []),
         *options.grants(grant or []),
+        *replies(reply or [], mine.signer.public if seal_results else None, key, keep or []),
     ]
     maker = wish.Maker(Form(mine.who, options.job_keys(asked, now), lifetime, b"".join(sections), seal))
     out = sys.stdout.buffer
