@@ -58,7 +58,7 @@ END
     echo "$account:x:$number:$number::/home/$account:/bin/bash" >>"$root/etc/passwd"
     echo "$account:*:20000:0:99999:7:::" >>"$root/etc/shadow"
     echo "$account:x:$number:" >>"$root/etc/group"
-    mkdir -p -m 755 "$root/home/$account"
+    mkdir -p "$root/home/$account"
     mkdir -m 700 "$root/home/$account/.ssh"
     chown -R "$number:$number" "$root/home/$account"
   done
