@@ -16,7 +16,7 @@ from cit_format import reader, spool
 from tests.cluster.cluster import Cluster
 from tests.cluster.cutter import Cutter
 
-PASSES = 6  # places where the wire breaks, each way
+PASSES = 4  # places where the wire breaks, each way
 EACH = 3  # fresh documents in each pass
 
 

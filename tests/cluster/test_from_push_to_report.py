@@ -41,7 +41,7 @@ def test_from_push_to_report(request: pytest.FixtureRequest, make) -> None:
     assert sorted(marks, key=int) == [str(number) for number in range(12)]
 
     # What she sees, at her own machine: asked of the queue, the log of the builder itself.
-    for status, name in enumerate(names):
+    for status, name in enumerate(names[:2]):
         ada.sh(f"cit wait -q on-{name}", status=status)
         head, row = (line.split("\t") for line in ada.text(f"cit report --tsv on-{name}").split("\n"))
         seen = dict(zip(head, row))

@@ -135,7 +135,7 @@ def test_what_it_says_of_ends_is_seen_to_be_its_word(cluster: Cluster) -> None:
         queue.put(f".cit/queues/main/done/{path.parent.name}/{path.name}", raw)
         said = ada.sh("cit wait hello" if name != "its own word" else "cit trace hello", status=77)
         assert b"what queue @team tells of it cannot be" in said.stderr, name
-        assert ada.text("cit ls --all --tsv | grep hello").split("\t")[2] == "PENDING", name
+    assert ada.text("cit ls --all --tsv | grep hello").split("\t")[2] == "PENDING"
     queue.put(f".cit/queues/main/done/{path.parent.name}/{path.name}", true.raw)
     ada.sh("cit wait -q hello", status=3)
     ada.sh("cit trace hello")
