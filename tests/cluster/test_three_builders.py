@@ -28,7 +28,7 @@ def tick(cluster: Cluster, *accounts: Account) -> None:
 def test_200_jobs_end_as_promised(lan) -> None:
     machines = lan({"sun": ["ada"], "hub": ["cit"], "moon": ["build"], "star": ["build"], "mars": ["build"]})
     moon, star, mars = (machines[name].account("build") for name in ("moon", "star", "mars"))
-    cluster = Cluster(machines["sun"].account("ada"), machines["hub"].account("cit"), [moon, star, mars], ahead=8, grace="1s")
+    cluster = Cluster(machines["sun"].account("ada"), machines["hub"].account("cit"), [moon, star, mars], ahead=20, grace="1s")
     ada = cluster.person
 
     def slow_jobs(each: Account) -> None:
