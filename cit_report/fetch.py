@@ -149,7 +149,7 @@ def placed(beside: str, target: str, force: bool) -> None:
             os.link(beside, target)
     except FileExistsError:
         if not os.path.isfile(target) or not filecmp.cmp(beside, target, shallow=False):
-            raise CitError(NO, f"{target} is there already, and another one", "name another directory, or --force") from None
+            raise CitError(NO, f"{target} is there already, and is another file", "name another directory, or --force") from None
 
 
 # --- the loop -------------------------------------------------------------------------------------------------------
