@@ -89,6 +89,9 @@ def test_an_account_with_sshd_and_python3_becomes_a_builder(ada: Account, machin
     planned = ada.sh("cit add -n one@10.77.0.2").stderr.decode()
     words = ["look", "copy", "home", "know", "pin", "knock", "enlist"]
     assert re.findall(r"^cit-add: (\w+): ", planned, re.M) == words and left_there(one) == [".ssh"]
+    one.put(".bashrc", "echo welcome to moon\n")  # as scp, cit cannot do with that
+    assert b"its login prints 'welcome to moon'" in ada.sh("cit add one@10.77.0.2", status=78).stderr
+    one.sh("rm .bashrc")
 
     done = ada.sh("cit add one@10.77.0.2 --slots 1 --tags fast,linux")
     assert done.stdout.startswith(b"added moon (ssh://one@10.77.0.2) to @main: 1 slots, ")
