@@ -161,20 +161,11 @@ def latency() -> Iterator[Row]:
         yield "  ssh C true, one connection", f"{once[TURNS // 2]:.2f} s", "four such connections are in the way above"
 
 
-def slurm() -> Iterator[Row]:
-    """srun on the one-node Slurm of the tests, where it can be had."""
-    try:
-        from tests.cluster import slurm as cluster
-    except ImportError:
-        return
-    yield from cluster.bench() if hasattr(cluster, "bench") else ()
-
-
 def network() -> Iterator[Row]:
     """All of these."""
     why = loopbacks.obstacle()
     if why:
         yield "over ssh", "not measured", why
         return
-    for bench in (delivery, many, latency, slurm):
+    for bench in (delivery, many, latency):
         yield from bench()
