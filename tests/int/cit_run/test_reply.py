@@ -188,7 +188,8 @@ def test_killed_while_it_runs(bench: Bench, ring: Keys, whom: str) -> None:
         started = bench.start()
     assert started.wait(30) == 0
     assert bench.result(job)["state"] == ("COMPLETED" if whom == "cit-run" else "NODE_FAIL")
-    assert [ring.opened("author", path) for path in artefacts(bench, job).values()] == [f"{CANARY}\n".encode()] * 3
+    log_now, *files = [ring.opened("author", path) or b"" for path in artefacts(bench, job).values()]
+    assert log_now.startswith(f"{CANARY}\n".encode()) and files == [f"{CANARY}\n".encode()] * 2  # a shell may say whom it saw killed
     nothing_in_the_clear(bench, job)
 
 
@@ -211,7 +212,7 @@ def test_killed_filter(bench: Bench, ring: Keys) -> None:
     os.killpg(int((record / "pid").read_text()), signal.SIGKILL)
     bench.run()
     assert holding(bench.account.path) == [] and not log.exists()
-    assert ring.opened("author", Path(f"{log}.age")) == f"{CANARY}\n".encode()
+    assert (ring.opened("author", Path(f"{log}.age")) or b"").startswith(CANARY.encode())
 
 
 def left_behind(bench: Bench, name: str, rows: bytes) -> str:
