@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cit_run import attempt, keep, sealing
+from cit_run import attempt, keep, local, sealing
 from cit_run.cit_format import body, document, keys, reply, seal
 from cit_run.cit_format.document import Document
 from cit_run.cit_format.errors import DATA, IO
@@ -149,6 +149,17 @@ def test_filter(bench: Bench, ring: Keys) -> None:
     assert b".log.age\n" in done and CANARY.encode() not in done
     shown = subprocess.run(["script", "-qefc", f"cit-run < {made}", "/dev/null"], capture_output=True, stdin=subprocess.DEVNULL, timeout=30).stdout
     assert CANARY.encode() in shown and holding(bench.account.path) == []
+
+
+def test_log_is_shown_though_it_is_sealed_soon(bench: Bench, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """A job that has ended before anybody looks."""
+    log = bench.account / "work" / "quick.log"
+    sealing.begin(str(log.parent), "quick", b"")
+    show = local.Show(Place("", "", str(log), ""), raw=True)
+    log.write_bytes(b"all\n")
+    log.unlink()
+    show.more(last=True)
+    assert capsysbinary.readouterr().out == b"all\n"
 
 
 def test_run_as_another_account(bench: Bench, ring: Keys) -> None:
