@@ -37,9 +37,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     made.close()
 
 
-WRITES = f"#!/bin/sh\necho {sealed.CANARY[::-1]} | rev | tee out\n"
-
-
 class Login(Bench):
     """A build account of kind slurm."""
 
@@ -302,24 +299,6 @@ def test_secrets_are_gone(login: Login, cluster: Slurm) -> None:
     assert login.result(killed)["state"] == "NODE_FAIL" and sealed.MASK in login.log(killed)
     login.run()
     sealed.nothing_left(login)
-
-
-def test_results_are_sealed(login: Login, cluster: Slurm) -> None:
-    """On the node; also where the job's supervisor is killed nothing of them stays in the clear."""
-    login.set(on_arrival="")
-    key = " ".join(login.person.public.line.split()[:2])
-    rows = document.section("reply", "tsv", body.tsv([(".log", key), (".", key)]))
-    done, killed = (login.send(script, document.section("keep", "tsv", b"out\n"), rows) for script in (WRITES, f"{WRITES}sleep 60\n"))
-    login.run()
-    until(lambda: login.runs(killed) and sealed.CANARY in login.log(killed), "the job")
-    until(lambda: "\tended" in status_of(login, done), "the end of the other")
-    cluster.said("scancel", "--batch", "--signal=KILL", login.number(killed))
-    login.visits(killed, done)
-    assert (login.result(done)["state"], login.result(killed)["state"]) == ("COMPLETED", "NODE_FAIL")
-    assert sealed.holding(login.account.path) == []
-    for job in (done, killed):
-        artefacts = login.finished(job).find("artefact")
-        assert artefacts and [row[2].rpartition("job")[2] for row in artefacts.rows()] == [".log.age", "/out.age"]
 
 
 @pytest.mark.parametrize("attempts", [1, 2])
