@@ -99,7 +99,7 @@ def ending(status: Status | None, state: State | None, now: int) -> Ending:
 
 
 def refined(found: Ending, state: State | None) -> Ending:
-    """The end in a record, with the engine's word why it came by a signal."""
+    """The end in a record, with the engine's word why it came by a signal. A cancel that nobody here wished is none of ours: lost."""
     if state is None or state.end in ("", engine.DONE, engine.FAILED):
-        return found
+        return found._replace(why="lost") if found.why == "cancel" else found
     return found._replace(why=state.end)

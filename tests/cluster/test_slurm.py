@@ -301,7 +301,6 @@ def test_secrets_are_gone(login: Login, cluster: Slurm) -> None:
     sealed.nothing_left(login)
 
 
-@pytest.mark.xfail(strict=False, reason="a race that is not understood: at times FAILED instead of NODE_FAIL, or the requeue does not come in 20 s")
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_requeue_is_an_attempt(login: Login, cluster: Slurm, tmp_path: Path, attempts: int) -> None:
     """A requeued job begins again only where its author said so, and says it; else it is lost."""
@@ -314,7 +313,8 @@ def test_requeue_is_an_attempt(login: Login, cluster: Slurm, tmp_path: Path, att
         cluster.said("scontrol", "update", f"JobId={number}", "Requeue=1")  # an administrator may
     cluster.said("scontrol", "requeue", number)
     until(lambda: login.state(job) == "PENDING", "the requeue")
-    cluster.said("scontrol", "update", f"JobId={number}", "StartTime=now")
+    # Not at once: slurmd refuses what is begun anew in the second in which it was killed, and Slurm then says FAILED.
+    cluster.said("scontrol", "update", f"JobId={number}", "StartTime=now+2")
     if attempts == 2:
         until(lambda: (tmp_path / "mark").read_text() == "ran\n" * 2, "its second beginning")
         (tmp_path / "stop").touch()

@@ -121,6 +121,7 @@ def test_a_signal_gets_its_reason() -> None:
     killed = end(number=9)
     assert turn.refined(killed, over("memory")).why == "memory"
     assert turn.refined(end("cancel"), over("time")).why == "time"
+    assert {turn.refined(end("cancel"), each).why for each in (over("failed"), over("done"), None)} == {"lost"}, "nobody here wished it"
     assert turn.refined(killed, over("failed")) == turn.refined(killed, over("done")) == turn.refined(killed, None) == killed
 
 
