@@ -12,11 +12,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import body, reader, sshsig, trust
+from . import body, home, reader, sshsig, trust
 from .document import Document
 from .errors import DATA, DENIED, CitError
 from .grammar import NAME
-from .spool import Lock, make_directory, sync_directory, write_all
+from .spool import Lock, make_directory
 from .sshsig import PublicKey
 
 if TYPE_CHECKING:
@@ -111,15 +111,7 @@ def keep(directory: Path, document: Document, found: Handover) -> bool:
             if old.epoch >= found.epoch:
                 what = f"a handover to epoch {found.epoch} of {found.queue}, but epoch {old.epoch} was shown before"
                 raise CitError(DENIED, what, "the later one holds; hand over once more: cit activate", document.label)
-        beside = directory / f".{found.file_name}.{os.getpid()}"
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            write_all(fd, document.raw, str(path))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(beside, path)
-        sync_directory(directory)
+        home.write_new(path, document.raw)
     return True
 
 

@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterator
 
 from . import mend
-from .cit_format import clock, configure, document, handover, home, keys, messages, names, reader, spool
+from .cit_format import clock, configure, document, handover, home, messages, names, reader, sign, spool
 from .cit_format.document import Document
-from .cit_format.errors import CONFIG, NO, CitError
+from .cit_format.errors import NO, CitError
 from .cit_format.put import ACCEPTED, DUPLICATE
 
 LIVE = ("waiting", "held", "assigned", "sent")
@@ -92,21 +92,11 @@ def seen(queue: home.Queue, job: Document, mark: str, digest: str) -> None:
         spool.sync_directory(directory)
 
 
-def owner_key(file: str | None) -> keys.Signer:
-    """The person's key, which signs the handover; 78 where there is none."""
-    base = home.ensure()
-    configured = file or home.settings(base / "config.toml").get("key")
-    found = keys.find_personal(base, str(configured) if configured else None)
-    if found is None:
-        raise CitError(CONFIG, "no ssh key of your own", "the queue's owner signs a handover: name the key with --key")
-    return found
-
-
 def announced(queue: home.Queue, door: str, file: str | None) -> handover.Handover:
-    """Write the signed handover into hosts/. 77 where those who sign for this queue's cluster (cit-hosts) do not list the key."""
+    """Write the signed handover into hosts/. 66 without a key; 77 where this queue does not list it for cit-hosts."""
     from datetime import datetime, timezone
 
-    signer = owner_key(file)
+    signer = sign.signer(file)
     now = clock.now()
     who = queue.signers.principal(signer.public, handover.NAMESPACE, datetime.fromtimestamp(now / clock.SECOND, timezone.utc))
     body = handover.made(queue.full_name, next_epoch(queue), queue.signer.public, queue.identity, door, now)
