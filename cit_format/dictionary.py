@@ -91,6 +91,8 @@ _PATTERNS = {
     "word": re.compile(r"[A-Za-z][A-Za-z_-]*"),
     "state": re.compile("|".join(STATES)),
     "age": re.compile("age"),
+    "indices": re.compile(r"[0-9]{1,9}(?:-[0-9]{1,9})?(?:,[0-9]{1,9}(?:-[0-9]{1,9})?)*(?:%[1-9][0-9]{0,8})?"),
+    "load": re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?"),
     "recipient": re.compile(r"age1[02-9ac-hj-np-z]{58}|ssh-(?:ed25519|rsa) [A-Za-z0-9+/]+={0,2}"),
 }
 _READERS: dict[str, Callable[[str], int]] = {"duration": clock.duration, "size": clock.size, "moment": clock.parse}

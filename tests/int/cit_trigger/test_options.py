@@ -19,9 +19,11 @@ NOW = clock.parse("2026-11-23T20:26:11Z")
 def test_each_option_is_a_key_of_the_job(desk: Desk) -> None:
     argv = "-t 1-02:03:04 -c 2 --mem 512M --tmp 4G -C debian-12 -C gcc -w sun -b now+2h --deadline 2026-11-24T20:00:00Z -H --priority -5"
     argv += " --attempts 3 --retry-on lost --retry-on 75 --start-within 90s --stall 5m"
-    more = "--same mine --latest zlib-main --workspace incremental --builddir a/b"
+    more = "--same mine --latest zlib-main --latest-running --workspace incremental --builddir a/b -a 0-99%4 --group board --nice 5"
+    more += " --load-limit 1.5 --hold-on-failure 1h --tty"
+    said_so = ["--check", "make deps", "--environment", "make env"]
     parent = "01kax0m2ht8f0v3q6s9y2c4e7g"
-    job = desk.one(*argv.split(), *more.split(), "--parent", parent, "--expires", "7d", "--", "true", CIT_NOW="2026-11-23T20:26:11Z")
+    job = desk.one(*argv.split(), *more.split(), *said_so, "--parent", parent, "--expires", "7d", "--", "true", CIT_NOW="2026-11-23T20:26:11Z")
     said = {key: value for key, value in job.table("job").items() if key not in ("key", "queue")}
     assert said == {
         "submitter": "ada@sun",
@@ -43,6 +45,15 @@ def test_each_option_is_a_key_of_the_job(desk: Desk) -> None:
         "stall": "5m",
         "same": "mine",
         "latest": "zlib-main",
+        "latest-running": True,
+        "array": "0-99%4",
+        "group": "board",
+        "nice": 5,
+        "load-limit": "1.5",
+        "check": "make deps",
+        "environment": "make env",
+        "hold-on-failure": "1h",
+        "tty": True,
         "workspace": "incremental",
         "builddir": "a/b",
         "parent": parent,
@@ -75,6 +86,11 @@ def test_nothing_is_said_that_was_not_asked_for(desk: Desk) -> None:
         ({"workspace": "dirty"}, "--workspace is 'dirty', not one of clean, incremental", ""),
         ({"builddir": "../x"}, "--builddir is no path", ""),
         ({"retry-on": ["boredom"], "attempts": 2}, "--retry-on has 'boredom'", ""),
+        ({"latest-running": True}, "--latest-running without --latest", "--latest WORD"),
+        ({"array": "1..3"}, "--array is no indices", "1-20"),
+        ({"array": "1-3%0"}, "--array is no indices", "%4"),
+        ({"load-limit": "high"}, "--load-limit is no load", "batch(1)"),
+        ({"hold-on-failure": "1"}, "--hold-on-failure: 1 of what?", "1m"),
         ({"retry-on": ["lost"]}, "--retry-on without --attempts", "--attempts 2"),
     ],
 )
