@@ -239,8 +239,8 @@ def main(
     ]
     maker = wish.Maker(Form(mine.who, options.job_keys(asked, now), lifetime, b"".join(sections), seal))
     out = sys.stdout.buffer
-    for group in wish.scripts(run, "sealed" if name is None and seal_script else name, script, each):
-        for named, text in group:
+    for made in wish.scripts(run, "sealed" if name is None and seal_script else name, script, each):
+        for named, text in made:
             unsigned = maker.unsigned(named, text)
             out.write(unsigned if dry else wish.signed(unsigned, mine.signer, mine.person))
         out.flush()
