@@ -27,11 +27,8 @@ HINT = "it is asked anew next time"
 SHORT = 3.0  # the same, where somebody only wants to know who is there
 
 
-def ask(place: str, *words: str, seconds: float = PATIENCE, fine: tuple[int, ...] = ()) -> bytes:
-    """What a door answers to a verb. `place` is `@QUEUE`, a builder's name or a door. 69 out of reach; else as the door ended.
-
-    Statuses that are `fine` are answers as well: `have` ends with 1 where something is not there.
-    """
+def ask(place: str, *words: str, seconds: float = PATIENCE) -> bytes:
+    """What a door answers to a verb. `place` is `@QUEUE`, a builder's name or a door. 69 out of reach; else as the door ended."""
     import subprocess
 
     asking = _started(place, words)
@@ -41,7 +38,7 @@ def ask(place: str, *words: str, seconds: float = PATIENCE, fine: tuple[int, ...
         raise CitError(UNREACHABLE, f"no answer from {place} within {seconds:g} s", HINT) from None
     finally:
         _stop(asking)
-    _check(asking.returncode, said, fine)
+    _check(asking.returncode, said)
     return answer
 
 
@@ -59,7 +56,7 @@ def pieces(place: str, *words: str) -> Iterator[bytes]:
         finally:
             _stop(asking)
         said.seek(0)
-        _check(asking.returncode, said.read(), ())
+        _check(asking.returncode, said.read())
 
 
 def _started(place: str, words: Sequence[str], said: IO[bytes] | None = None) -> Popen[bytes]:
@@ -83,8 +80,8 @@ def _stop(asking: Popen[bytes]) -> None:
         asking.communicate()
 
 
-def _check(ended: int, said: bytes, fine: tuple[int, ...]) -> None:
-    if ended and ended not in fine:
+def _check(ended: int, said: bytes) -> None:
+    if ended:
         status = ended if 0 < ended < 128 else UNREACHABLE
         raise CitError(status, complaint(said) or f"cit-deliver ended with status {ended}", HINT)
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Optional, Union
@@ -22,6 +23,10 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 OFFSET = re.compile(r"0|[1-9][0-9]{0,17}")
 QUEUE_STATES = ("waiting", "held", "assigned", "sent", "refused")
 PIECE = 1 << 20  # bytes written at a time
+ANSWER = 8 << 20  # bytes of ends after which no more are put into an answer
+LONGEST = 30.0  # seconds for which a door waits with somebody
+LOOK = 0.05  # seconds between its looks
+FRESH = 100_000_000  # nanoseconds after a change in which a directory is looked at again
 Place = Union[home.Queue, home.Account]
 Sees = Optional[Callable[[Path], bool]]
 
@@ -101,6 +106,43 @@ def have(place: Place, identities: list[str], sees: Sees = None) -> tuple[list[b
         status = status if state != "-" else NO
         lines.append(body.row(identity, state))
     return lines, status
+
+
+def ended(queue: home.Queue, words: list[str], sees: Sees = None) -> bytes:
+    """The documents of these IDs that lie in done or refused, framed, as many as fit; where none does, after waiting for one for DURATION."""
+    until = time.monotonic() + min(clock.duration(words[0]) / clock.SECOND, LONGEST)
+    days = {f"done/{clock.id_day(identity)}" for identity in words[1:] if names.parse(f"{identity}-x.cit")}
+    before: list[int] = []
+    while True:
+        present = [changed(queue / directory) for directory in (*sorted(days), "refused")]
+        fresh = time.time_ns() - max(present) < FRESH  # within a tick of the file system's clock names change unseen
+        pieces = over(queue, words[1:], sees) if fresh or present != before else []
+        if pieces or time.monotonic() >= until:
+            return framed(pieces)
+        before = present
+        time.sleep(LOOK)
+
+
+def over(queue: home.Queue, identities: list[str], sees: Sees) -> list[bytes]:
+    """What of these IDs lies in done or refused: as many documents as fit into an answer, one at least."""
+    pieces: list[bytes] = []
+    for identity in identities:
+        for state, path in found(queue, identity, sees):
+            if state in QUEUE_STATES and state != "refused":
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                pieces.append(path.read_bytes())
+            if sum(map(len, pieces)) >= ANSWER:
+                return pieces
+    return pieces
+
+
+def changed(directory: Path) -> int:
+    """When a name in it changed last; 0 where it is not there."""
+    try:
+        return directory.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 # --- what the place is ----------------------------------------------------------------------------------------------
@@ -241,6 +283,8 @@ def answer(place: Place, verb: str, words: list[str], who: str = "", sees: Sees 
     if verb == "have":
         return have(place, words, sees)
     if isinstance(place, home.Queue):
+        if verb == "ended":
+            return [ended(place, words, sees)], OK
         return [builders(place, sees) if verb == "builders" else alive(place, who)], OK
     if verb == "log":
         return log(place, words[0], words[1], sees), OK

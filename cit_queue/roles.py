@@ -39,6 +39,7 @@ VERBS = {
     "ls": Verb(EITHER, 0, 2, "ls [STATE [DAY]]"),
     "get": Verb(EITHER, 1, 1, "get ID"),
     "have": Verb(EITHER, 1, 1000, "have ID..."),
+    "ended": Verb(QUEUE, 2, 1000, "ended DURATION ID..."),
     "finished": Verb(ACCOUNT, 0, 0, "finished"),
     "load": Verb(ACCOUNT, 0, 0, "load"),
     "builders": Verb(QUEUE, 0, 0, "builders"),
@@ -60,7 +61,9 @@ class Role(NamedTuple):
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+:/=-]*")
 _FINGERPRINT = r"SHA256:[A-Za-z0-9+/]{43}"
 ROLES = {
-    "person": Role(QUEUE, ("put-accept", "ls", "get", "have", "builders", "log", "file", "alive"), _PERSON, "USER@HOST, as in allowed_signers"),
+    "person": Role(
+        QUEUE, ("put-accept", "ls", "get", "have", "ended", "builders", "log", "file", "alive"), _PERSON, "USER@HOST, as in allowed_signers"
+    ),
     "builder": Role(QUEUE, ("put-done", "have", "alive"), re.compile(_FINGERPRINT), "the fingerprint of the builder's key"),
     "queue": Role(
         ACCOUNT,

@@ -19,7 +19,7 @@ from typing import TypeVar
 from . import places, relog, story
 from .cit_format import ask, attempts, body, clock, frame, glance, home, messages, names, reader, spool, trust
 from .cit_format.document import Document
-from .cit_format.errors import NO, NOT_FOUND, CitError
+from .cit_format.errors import NOT_FOUND, CitError
 from .places import Copy, Home
 
 ACTIVE = ("waiting", "held", "assigned", "sent")
@@ -67,12 +67,12 @@ class Asker:
         self.away: dict[Path, CitError] = {}
         self.wrong: dict[str, CitError] = {}  # by ID: what was told of a job and cannot be
 
-    def ask(self, queue: home.Queue, *words: str, fine: tuple[int, ...] = ()) -> bytes | None:
+    def ask(self, queue: home.Queue, *words: str, seconds: float = 0.0) -> bytes | None:
         """The answer to a verb; None where the queue does not answer. 66 as the door says it."""
         if queue.path in self.away and not self.patient:
             return None
         try:
-            answer = ask.ask(ask.place_of(queue), *words, seconds=self.seconds, fine=fine)
+            answer = ask.ask(ask.place_of(queue), *words, seconds=seconds or self.seconds)
         except CitError as error:
             if error.status == NOT_FOUND:
                 raise
@@ -88,34 +88,39 @@ class Asker:
         return answer
 
     def job(self, queue: home.Queue, identity: str) -> list[Document]:
-        """The documents of an ID, kept here as well; none where the queue does not answer, or does not know (or show) it.
-
-        What it answers that cannot be (heard.py) is told, and not used."""
+        """The documents of an ID, kept here as well; none where the queue does not answer, or does not know (or show) it."""
         try:
             answer = self.ask(queue, "get", identity)
         except CitError:
             return []
+        return self.kept(queue, {identity: [] if answer is None else documents(answer)}).get(identity, [])
+
+    def ended(self, queue: home.Queue, identities: Sequence[str], wait: float = 0.0) -> None:
+        """Hear of those of these jobs that have ended or were refused; where none has, the queue's door waits for one, `wait` seconds at most."""
+        for at in range(0, len(identities), MOST):
+            some = identities[at : at + MOST]
+            answer = self.ask(queue, "ended", f"{int(wait)}s", *some, seconds=self.seconds + wait)
+            found: dict[str, list[Document]] = {}
+            for document in [] if answer is None else documents(answer):
+                found.setdefault(document.id if document.id in some else some[0], []).append(document)
+            self.kept(queue, found)
+
+    def kept(self, queue: home.Queue, answers: Mapping[str, list[Document]]) -> dict[str, list[Document]]:
+        """Of what a queue answers about jobs, by ID, what can be (heard.py), kept here; what cannot is told, and not used."""
         from . import heard
 
-        found = []
-        for document in [] if answer is None else documents(answer):
-            error = heard.wrong(document, identity, queue)
-            if error is None:
-                found.append(document)
-            elif identity not in self.wrong:
-                self.wrong[identity] = error
-                messages.complain(error)
-        if found:
+        good: dict[str, list[Document]] = {}
+        for identity, answer in answers.items():
+            for document in answer:
+                error = heard.wrong(document, identity, queue)
+                if error is None:
+                    good.setdefault(identity, []).append(document)
+                elif identity not in self.wrong:
+                    self.wrong[identity] = error
+                    messages.complain(error)
+        for identity, found in good.items():
             keep(queue, identity, found, clock.now())
-        return found
-
-    def states(self, queue: home.Queue, identities: Sequence[str]) -> dict[str, str]:
-        """The states of these jobs, as far as the queue says them; `done` without the day."""
-        found: dict[str, str] = {}
-        for at in range(0, len(identities), MOST):
-            rows = body.rows(self.ask(queue, "have", *identities[at : at + MOST], fine=(NO,)) or b"")
-            found.update((row[0], row[1].partition("/")[0]) for row in rows if len(row) == 2 and row[1] != "-")
-        return found
+        return good
 
     def listing(self, queue: home.Queue) -> list[Copy] | None:
         """Every copy that the queue shows of what is on its way or refused; None where it does not answer."""

@@ -3,8 +3,9 @@
 Reads: `done` of the queue; `finished` of this account; of a queue elsewhere what it says at its door. Writes: nothing to stdout.
 Exits: of one job its status: 124 over its time, 125 cit itself failed, 128+signal; of several the greatest; 75 --timeout;
 66 no such job; 77 what a queue elsewhere tells of its end cannot be (docs/messages.md).
-How: the kernel tells when the queue's log or `done` changes; a queue elsewhere is asked after 0.2 s, then less and less often, every
-5 s at last, also while it cannot be had. A job that will be tried again has not ended.
+How: the kernel tells when the queue's log or `done` changes; the door of a queue elsewhere waits with us, some seconds at a time; one
+of several, or one that cannot be had, is asked after 0.2 s, then less and less often, every 5 s at last.
+A job that will be tried again has not ended.
 Pages: docs/stages/report.md
 """
 
@@ -23,6 +24,7 @@ from .cit_format.reader import parse
 from .places import Copy, Home
 from .watch import Pace, Watch
 
+PATIENCE = 8.0  # seconds for which a queue elsewhere waits with us for an end, at its door
 GONE = 3  # looks in a row that find a job nowhere
 
 
@@ -64,6 +66,11 @@ def end(label: str, document: Document) -> End | None:
     return End(label, str(told["state"]), story.status(told))
 
 
+def patience(until: float | None, now: float) -> float:
+    """Whole seconds for which a door is asked to wait with us."""
+    return float(int(PATIENCE if until is None else max(0.0, min(PATIENCE, until - now))))
+
+
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
@@ -103,7 +110,7 @@ def waited(jobs: list[look.Seen], there: Home, until: float | None) -> list[End]
             watch.add(queue / part for queue in there.queues for part in ("log", "done", *(f"done/{clock.id_day(job)}" for job in pending)))
             if there.account:
                 watch.add([there.account / "finished"])
-            away.ask(pending)
+            away.ask(pending, until)
             found = ends(pending, there, queued_here)
             ended += found.values()
             pending -= set(found)
@@ -128,21 +135,23 @@ class Elsewhere:
             if queue and identity not in self.queues.setdefault(queue, []):
                 self.queues[queue].append(identity)
         self.asker = remote.Asker(patient=True)
+        self.alone = len(self.queues) == 1 and all(queue for queue, _ in found)
         self.pace = Pace()
         self.due: float | None = time.monotonic() if self.queues else None
 
-    def ask(self, pending: set[str]) -> None:
-        """Hear of those that have ended meanwhile, if it is time."""
+    def ask(self, pending: set[str], until: float | None) -> None:
+        """Hear of those that have ended meanwhile, if it is time. Where there is only one queue to ask, its door waits with us."""
         if self.due is None or time.monotonic() < self.due:
             return
         left = {job.partition("_")[0] for job in pending}
+        wait = patience(until, time.monotonic()) if self.alone else 0.0
+        began = time.monotonic()
         for queue, identities in self.queues.items():
-            states = self.asker.states(queue, [identity for identity in identities if identity in left])
-            for identity, state in states.items():
-                if state in ("done", "refused"):
-                    self.asker.job(queue, identity)
-                if identity in self.asker.wrong:
-                    raise self.asker.wrong[identity]
+            self.asker.ended(queue, [identity for identity in identities if identity in left], wait)
+        for identity in self.asker.wrong.keys() & left:
+            raise self.asker.wrong[identity]
+        if wait and time.monotonic() >= began + wait:
+            self.pace.again()
         self.due = self.pace()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -211,6 +213,31 @@ def test_ls_get_have_and_alive(house: House) -> None:
     assert said[:2] == [house.queue.full_name, "active"] and abs(clock.parse(said[2]) - clock.now()) < clock.MINUTE
     assert asked(house, f"get {clock.new_id()}").returncode == 66
     assert asked(house, "ls nonsense").returncode == 66
+
+
+def test_a_door_waits_for_an_end(house: House) -> None:
+    """Who waits for jobs asks once: the answer comes when one of them has ended, and at once where one has."""
+    first, second = house.assigned(house.job("first")), house.assigned(house.job("second"))
+
+    def ended(words: str) -> list[str]:
+        framed = asked(house, f"ended {words}")
+        assert framed.returncode == 0, framed.stderr
+        stream = frame.unframed(reader.reader_of(framed.stdout), strict=True)
+        return [each.name for each in reader.documents(stream) if isinstance(each, Document)]
+
+    assert ended(f"0s {first.id} {second.id}") == []
+    began = time.monotonic()
+    waiting = threading.Thread(target=lambda: answers.append(ended(f"25s {first.id} {second.id}")))
+    answers: list[list[str]] = []
+    waiting.start()
+    time.sleep(0.5)
+    assert not answers, "nothing has ended yet"
+    answered(house, "put-done", house.ended(second))
+    waiting.join(25)
+    assert answers == [["second"]] and time.monotonic() - began < 25
+    answered(house, "put-done", house.ended(first))
+    assert ended(f"25s {first.id} {second.id}") == ["first", "second"]
+    assert asked(house, f"ended 5 {first.id}").returncode == 2, "a number without its unit"
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from tests.int.cit_queue.nasty import NASTY
 QUEUE_ROLES = {"person", "builder"}
 KEY = "SHA256:" + "k" * 43
 WHO = {"person": "ada@sun", "builder": KEY, "queue": f"main@{KEY}", "reader": "ada@sun"}
-WORDS = {"get": " 01kax0m2ht8f0v3q6s9y2c4e7g", "have": " 01kax0m2ht8f0v3q6s9y2c4e7g", "log": " x.a1-y 0", "file": f" {'0' * 64} 0"}
+WORDS = {"get": " 01kax0m2ht8f0v3q6s9y2c4e7g", "have": " 01kax0m2ht8f0v3q6s9y2c4e7g", "ended": " 0s 01kax0m2ht8f0v3q6s9y2c4e7g", "log": " x.a1-y 0", "file": f" {'0' * 64} 0"}
 MAY = {
-    "person": {"put-accept", "ls", "get", "have", "builders", "log", "file", "alive"},
+    "person": {"put-accept", "ls", "get", "have", "ended", "builders", "log", "file", "alive"},
     "builder": {"put-done", "have", "alive"},
     "queue": {"put-inbox", "put-control", "finished", "put-tickets", "load", "have", "alive"},
     "reader": {"ls", "get", "log", "file", "alive"},
@@ -126,6 +126,12 @@ def test_one_sees_own_jobs_and_those_that_let(house: House) -> None:
             have, get = ask(house, f"have {job.id}", "person", f"{who}@sun"), ask(house, f"get {job.id}", "person", f"{who}@sun")
             assert (have.stdout.split(b"\t")[1] == b"waiting\n") is (name in names) and have.returncode == int(name not in names)
             assert get.returncode == (0 if name in names else 66) and (job.raw in get.stdout) is (name in names)
+    over = house.assigned(house.job("over", who="ben", watch="me"))
+    ended = house.ended(over)
+    assert put(house, ended, role="builder", who=str(over.table("assignment")["key"]), verb="put-done") == ["accepted"]
+    for who in sees:
+        said = ask(house, f"ended 0s {over.id}", "person", f"{who}@sun").stdout
+        assert (ended.raw in said) is (who in ("ben", "ada")), who
 
 
 def test_nobody_touches_anothers_job(house: House) -> None:
