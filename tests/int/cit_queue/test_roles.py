@@ -19,7 +19,8 @@ from tests.int.cit_queue.nasty import NASTY
 QUEUE_ROLES = {"person", "builder"}
 KEY = "SHA256:" + "k" * 43
 WHO = {"person": "ada@sun", "builder": KEY, "queue": f"main@{KEY}", "reader": "ada@sun"}
-WORDS = {"get": " 01kax0m2ht8f0v3q6s9y2c4e7g", "have": " 01kax0m2ht8f0v3q6s9y2c4e7g", "ended": " 0s 01kax0m2ht8f0v3q6s9y2c4e7g", "log": " x.a1-y 0", "file": f" {'0' * 64} 0"}
+ID = " 01kax0m2ht8f0v3q6s9y2c4e7g"
+WORDS = {"get": ID, "have": ID, "ended": f" 0s{ID}", "log": " x.a1-y 0", "file": f" {'0' * 64} 0"}
 MAY = {
     "person": {"put-accept", "ls", "get", "have", "ended", "builders", "log", "file", "alive"},
     "builder": {"put-done", "have", "alive"},
