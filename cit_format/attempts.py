@@ -2,7 +2,7 @@
 
 An attempt that has ended stays in `done` as `ID.aN-NAME.cit`. Where another is due, the same bytes are put into `waiting`
 as `ID.a(N+1)-NAME.cit`, remembered in `seen` under that mark: so it comes once, whoever is killed and however often the
-same end is handed over.
+same end is handed over. What is to wait until then lies in `held` (backoff.py).
 """
 
 from __future__ import annotations
@@ -68,6 +68,11 @@ def is_void(job: Document, section: Section) -> bool:
     return bool(_rows(job, section, "void"))
 
 
+def is_unready(job: Document, section: Section) -> bool:
+    """Whether a section is a builder's word that the job's own check said: not yet. Such an attempt is void, too."""
+    return bool(_rows(job, section, "unready"))
+
+
 def _rows(job: Document, section: Section, word: str) -> list[list[str]]:
     """The events of this word that a builder tells in a section."""
     found = [row for row in section.rows() if row[2:3] == [word]] if section.kind == "event" else []
@@ -83,20 +88,25 @@ def put_again(queue: Queue, ended: Iterable[Document], now: int) -> list[Documen
     due = [(job, cause) for job, cause in ((job, again(job, now)) for job in ended) if cause]
     if not due:
         return []
-    putter = put.Putter(queue / "waiting" / ".tmp", queue / "seen", lambda job: next_item(queue, job))
-    outcomes = putter.put([next_item(queue, job) for job, _ in due])
+    putter = put.Putter(queue / "waiting" / ".tmp", queue / "seen", lambda job: next_item(queue, job, now))
+    outcomes = putter.put([next_item(queue, job, now) for job, _ in due])
     fresh = [(job, cause) for (job, cause), outcome in zip(due, outcomes) if outcome.word == put.ACCEPTED]
     queue.note([(_name(job), "again", cause) for job, cause in fresh], "schedule")
     return [job for job, _ in fresh]
 
 
-def next_item(queue: Queue, job: Document) -> put.Item:
-    """An ended job as it is put into `waiting` for its next attempt."""
+def next_item(queue: Queue, job: Document, now: int) -> put.Item:
+    """An ended job as it is put into `waiting` for its next attempt, or into `held` until that is due."""
+    from . import backoff
+
     given = trust.assignment(job)
     assert given is not None
     name = names.FileName(job.id, job.name, "", given.task, given.attempt + 1)
     priority = job.table("job").get("priority", 0)
     digest = hashlib.sha256(job.raw).hexdigest()
+    moment = backoff.due(job, queue.settings, now)
+    if moment:
+        return put.Item(name.copy, digest, job.raw, name, f"{queue.path}/held", 0, moment)
     return put.Item(name.copy, digest, job.raw, name, f"{queue.path}/waiting", priority if isinstance(priority, int) else 0)
 
 

@@ -115,9 +115,7 @@ def _moment(word: str, text: str) -> datetime:
 class Signers:
     """The keys that may speak, and those that no longer may, as two files say it."""
 
-    def __init__(
-        self, allowed: Iterable[Allowed], revoked: Iterable[PublicKey] = (), krl: bytes = b"", name: str = "allowed_signers"
-    ) -> None:
+    def __init__(self, allowed: Iterable[Allowed], revoked: Iterable[PublicKey] = (), krl: bytes = b"", name: str = "allowed_signers") -> None:
         self.name = name
         self.allowed: dict[bytes, list[Allowed]] = {}
         self.revoked = dict.fromkeys((key.blob for key in revoked), True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .cit_format import attempts, home, names, put, spool, trust
+from .cit_format import attempts, clock, home, names, put, spool, trust
 from .cit_format.document import Document
 
 CLAIMED = ("waiting", "held", "assigned", "sent")
@@ -21,7 +21,7 @@ def described(queue: home.Queue, job: Document) -> put.Item:
     if given is None:
         return queue.describe(job)
     if attempts.ending(job):
-        return attempts.next_item(queue, job)
+        return attempts.next_item(queue, job, clock.now())
     return put.Item(job.id, job.digest, job.raw, names.FileName(job.id, job.name, "", given.task, given.attempt), f"{queue.path}/assigned")
 
 

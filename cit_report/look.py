@@ -45,8 +45,13 @@ class Seen(NamedTuple):
 
     @property
     def log(self) -> Path | None:
-        """Where its log lies in this account, sealed or not."""
-        return self.work(".log") or self.work(".log.age")
+        """Where its log lies in this account, sealed or not; until an attempt has one, that of the attempt before."""
+        return self.work(".log") or self.work(".log.age") or self._log_before()
+
+    def _log_before(self) -> Path | None:
+        before = sorted((copy for copy in self.copies if copy.place == "done"), key=lambda copy: copy.file.attempt or 0, reverse=True)
+        found = [self.there.account / "work" / f"{copy.own}{end}" for copy in before for end in (".log", ".log.age")] if self.there.account else []
+        return next((path for path in found if path.exists()), None)
 
 
 def copies(wanted: str, there: Home, asker: remote.Asker | None) -> dict[str, list[Copy]]:

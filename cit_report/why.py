@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import far, look, places, queues, remote, screen, story, weighed
+from . import again, far, look, places, queues, remote, screen, story, weighed
 from .cit_format import clock, control, glance, home, masks, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
@@ -99,6 +99,8 @@ def _resting(queue: home.Queue, builder: str) -> str:
 
 def held(job: Seen, copy: places.Copy, queue: home.Queue | None) -> Answer:
     """Why a job is held: until a time, until released; by whom."""
+    if copy.file.sequence and copy.file.sequence != names.NEVER and (copy.file.attempt or 1) > 1:
+        return Answer(again.held(job.document, copy.file.sequence))
     if copy.file.sequence and copy.file.sequence != names.NEVER:
         return Answer(f"it does not begin before {clock.iso(copy.file.sequence)}")
     asked = wishes(queue, job.document.id) if queue else ()
@@ -150,7 +152,9 @@ def answer(job: Seen, now: int) -> Answer:
     log = job.work(".log")
     todo = steps(job.state, job.short, job.log is not None)
     if job.state in ("PENDING", "HELD") and job.copies:
-        found = pending(job, now)
+        found, copy = pending(job, now), places.best(job.copies)
+        if copy.place == "held" and copy.file.sequence != names.NEVER:
+            todo = tuple(step for step in todo if not step[0].startswith("cit release"))  # that lifts a hold, not a moment
         return found._replace(next=(*found.next, *todo))
     limit = job.document.table("job").get("time") if job.document.kind == "job" else None
     if job.state == "RUNNING":

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import checkout, environment, keep, record, run_as, sealing, secrets, workspace
+from . import check, checkout, environment, keep, record, run_as, sealing, secrets, workspace
 from .cit_format import body, clock, control, home, names, reply, secret, trust
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
@@ -140,6 +140,8 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
         deadline=attempt.integer("deadline") / clock.SECOND,
         stall=attempt.duration("stall") / clock.SECOND,
         bound=bound,
+        check=check.command(attempt.said),
+        patience=check.patience(attempt.duration("time")),
     )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from . import attempt, record
+from . import attempt, check, record
 from .attempt import Attempt
 from .cit_format import clock, control, home, messages, spool
 from .cit_format.document import Document
 from .cit_format.errors import OK, CitError, worst
 from .shim import Ending
 from .workspace import Place
+
+CHECK = "check"  # why of an ending: the job's own check said that it is too soon
 
 
 class End(NamedTuple):
@@ -32,6 +34,8 @@ def document_of(end: End, account: home.Account, base: Mapping[str, str]) -> Doc
     """The signed document of an end."""
     if end.ending is None or end.place is None:
         return attempt.not_begun(end.attempt, end.why, account, end.by, clock.now())
+    if end.ending.why == CHECK:
+        return check.unready(end.attempt, end.place, end.ending, account)
     return attempt.ended(end.attempt, end.place, end.ending, account, base, end.elsewhere)
 
 
@@ -40,6 +44,8 @@ def move_of(end: End) -> tuple[str, str, str]:
     if end.ending is None:
         state = record.STATES.get(end.why, end.why)
         return end.attempt.own, state, "not begun" + (f": {end.by}" if end.why == attempt.VOID and end.by else f", by {end.by}" if end.by else "")
+    if end.ending.why == CHECK:
+        return end.attempt.own, attempt.VOID, "not begun: its check said no"
     return end.attempt.own, record.state(end.ending), record.told(end.ending)
 
 

@@ -38,13 +38,15 @@ class Order(NamedTuple):
     bound: bool = False  # the job ends with cit-run
     conceal: list[str] = []  # the step that hides its secrets in the log, where it has some
     private: list[str] = []  # paths that are removed after that
+    check: list[str] = []  # asked before the program, where it starts: not ready where it does not end with 0
+    patience: float = 0.0  # seconds that it may take
 
 
 class Ending(NamedTuple):
     """How a job ended: exit status, signal (0: none), why, the program's start and end (microseconds), and wait4's figures.
 
-    why: empty, or time, stall, deadline, cancel, exec (not started), before (a step before it failed), lost (its shim was killed),
-    unready (never begun, for want of disk space).
+    why: empty, or time, stall, deadline, cancel, exec (not started), before (a step before it failed), check (it said that the job is
+    not ready), lost (its shim was killed), unready (never begun, for want of disk space).
     """
 
     exit: int

@@ -117,6 +117,9 @@ def run(job: Job, status: int) -> tuple[str, bool]:
         if exit_status or number or watch.why:
             watch.why = watch.why or "before"
             break
+    if not watch.why and job.check:
+        made(job.directory)
+        exit_status, number = watch.ask()
     if not watch.why:
         watch.begin()
         made(job.directory)

@@ -40,6 +40,8 @@ class Job:
     bound: bool
     conceal: list[str]
     private: list[str]
+    check: list[str]
+    patience: float
 
     def __init__(self, order: dict[str, object]) -> None:
         self.__dict__.update(order)
@@ -77,6 +79,15 @@ class Watch:
         self.stall = self.job.stall
         self.stirred = time.time()
         self.end_at = time.monotonic() + self.job.limit if self.job.limit else 0.0
+
+    def ask(self) -> tuple[int, int]:
+        """Run the job's check, which has a limit of its own: exit status and signal. It says no by any end but 0; `why` is check then."""
+        self.end_at = time.monotonic() + self.job.patience
+        exit_status, number, _ = self.step(self.job.check, self.job.directory)
+        self.end_at = 0.0
+        if (exit_status or number or self.why) and self.why not in ("cancel", "deadline"):
+            self.why = "check"
+        return exit_status, number
 
     def step(self, argv: list[str], directory: str, note_pid: bool = False) -> tuple[int, int, Figures]:
         """Run one process to its end: exit status, signal, figures. 127 or 126 where it cannot be started."""

@@ -22,6 +22,7 @@ from .cit_format.spool import Lock, write_all
 from .shim import is_running, read_status
 
 BUSY, GOOD, FAILED, FREE = "busy", "good", "failed", "free"
+KEPT = "kept"  # in a record: the directory of the build before was kept
 YOUNG = 60 * clock.SECOND  # in which a record that no shim has begun counts as about to be
 
 
@@ -115,7 +116,7 @@ def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int
             if not os.path.isdir(directory):
                 os.mkdir(directory, 0o700)
         linked(f"../{own}.run", f"{home}/.{number}")
-    for file, content in files.items():
+    for file, content in {**files, **({KEPT: b""} if keeps else {})}.items():
         written(f"{made.record}/{file}", content, 0o700 if file == "script" else 0o600)
     linked(f"{folder(name)}/{number}", made.link)
     linked(f"../.{number}", f"{made.workspace}/.cit")
@@ -131,6 +132,8 @@ def slot(work: str, home: str, number: int) -> Slot:
             return Slot(number, BUSY, 0.0)
         if status and status.ending:
             end = status.ending
+            if end.why == "check":  # nothing was built: as it was before
+                return Slot(number, GOOD, float(end.ended)) if os.path.exists(f"{record}/{KEPT}") else Slot(number, FREE, 0.0)
             return Slot(number, FAILED if end.exit or end.signal or end.why else GOOD, float(end.ended))
         changed = os.stat(record).st_mtime * clock.SECOND
     except FileNotFoundError:

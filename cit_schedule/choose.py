@@ -72,13 +72,13 @@ def _sealed_to(job: Document) -> tuple[frozenset[str], ...]:
 
 
 def _void(job: Document) -> dict[str, int]:
-    """When builders gave a job back, by name."""
+    """When builders gave a job back, by name; not where its own check said that it is too soon."""
     found: dict[str, int] = {}
     asked = ""
     for section in job.sections:
         if section.kind == "assignment":
             asked = str(section.table().get("builder", ""))
-        elif asked and section.kind == "event" and attempts.is_void(job, section):
+        elif asked and section.kind == "event" and attempts.is_void(job, section) and not attempts.is_unready(job, section):
             found[asked] = max(clock.parse(row[0]) for row in section.rows())
     return found
 

@@ -198,8 +198,8 @@ def _done(place: Path, documents: list[Document]) -> list[Document]:
     tickets = door.put_done(queue, documents)
     # What is to be tried again waits before the builder may forget it.
     taken = [job for job, ticket in zip(documents, tickets) if job.kind == "job" and state(ticket) not in TAKEN_BACK]
-    attempts.put_again(queue, taken, clock.now())
-    if any(_has_documents(queue / state) for state in ("waiting", "control")):
+    put_back = attempts.put_again(queue, taken, clock.now())
+    if put_back or any(_has_documents(queue / state) for state in ("waiting", "control")):
         wake.arrived(queue.path, queue.on_arrival)  # a slot is free
     return tickets
 

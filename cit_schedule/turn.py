@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple, Union
 
-from . import builders, choose, ends, files, wishes
+from . import alarm, builders, choose, ends, files, wishes
 from .cit_format import body, clock, document, home, messages, names, spool, trust
 from .cit_format.builder import Builder
 from .cit_format.document import Document
@@ -102,6 +102,7 @@ class Pass:
             self.assign_all(waiting)
         self.notes.keep(waiting)
         self.queue.note(self.moves, "schedule")
+        alarm.set_for(self.queue, self.now)
         return self.status
 
     def look_at_clock(self) -> None:

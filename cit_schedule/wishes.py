@@ -61,6 +61,8 @@ def put_in_place(queue: home.Queue, copy: Copy, job: Document, said: Standing, n
     parts = names.parse(copy.name)
     assert parts is not None
     state, until = place(job, said, now)
+    if state == "waiting" and copy.state == "held" and (parts.attempt or 1) > 1 and now < parts.sequence < names.NEVER:
+        state, until = "held", parts.sequence  # an attempt that is due later (backoff.py)
     fresh = 0 if until or copy.state == "waiting" else put.next_sequences(queue / "waiting" / ".sequence", 1)
     as_name = str(parts._replace(key=key(job, copy.state, parts, said, until, fresh)))
     if (state, as_name) == copy:

@@ -74,9 +74,7 @@ def test_each_cause_has_words_of_its_own() -> None:
 
 
 def test_a_key_may_be_renewed_by_a_second_line() -> None:
-    text = "".join(
-        f'ada@sun namespaces="cit-job",valid-after="{year}0101Z",valid-before="{year}0601Z" {ADA.line}\n' for year in (2025, 2027)
-    )
+    text = "".join(f'ada@sun namespaces="cit-job",valid-after="{year}0101Z",valid-before="{year}0601Z" {ADA.line}\n' for year in (2025, 2027))
     assert from_text(text).principal(ADA, "cit-job", datetime(2025, 3, 1, tzinfo=timezone.utc)) == "ada@sun"
     assert from_text(text).principal(ADA, "cit-job", datetime(2027, 3, 1, tzinfo=timezone.utc)) == "ada@sun"
     assert "not valid before 2027-01-01" in refusal(from_text(text)).what
@@ -273,9 +271,7 @@ def test_ten_thousand_lines_are_one_look_up_each() -> None:
 
 def test_the_commands_of_the_page_do_what_it_shows(tmp_path: Path) -> None:
     page = Path(__file__).parents[3] / "docs" / "format" / "signatures.md"
-    job, allowed, transcript = (
-        re.search(rf"```{fence}\b.*?\n(.*?)```", page.read_text(), re.S)[1] for fence in ("cit", "text", "console")
-    )
+    job, allowed, transcript = (re.search(rf"```{fence}\b.*?\n(.*?)```", page.read_text(), re.S)[1] for fence in ("cit", "text", "console"))
     (tmp_path / "hello.cit").write_text(job)
     written(tmp_path / "allowed_signers", allowed)
     for command, shown in re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", transcript, re.M):

@@ -140,8 +140,8 @@ def test_another_attempt_waits_before_the_builder_may_forget(house: House) -> No
     sent = house.assigned(house.job(attempts=2, **{"retry-on": ["fail"]}))
     failed = house.ended(sent, "FAILED")
     assert answered(house, "put-done", failed) == ["accepted"]
-    assert house.lying("waiting") == [failed.raw]
-    assert answered(house, "put-done", failed) == ["duplicate"] and len(house.lying("waiting")) == 1
+    assert house.lying("held") == [failed.raw], "until it is due"
+    assert answered(house, "put-done", failed) == ["duplicate"] and len(house.lying("held")) == 1
 
 
 # --- put-inbox and put-accept ---------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class Machine:
     def set_up(self) -> None:
         """A new home, as the first use makes it; but nothing is woken."""
         self.sh("cit-trigger -- true > /dev/null 2>&1")
-        self.set("queue.toml", 'on-arrival = ""')
+        self.set("queue.toml", 'on-arrival = ""\nretry-after = "0s"')
         with open(self.place / ".cit/config.toml", "a") as stream:
             stream.write('on-arrival = ""\non-end = ""\n')
 
@@ -57,6 +57,11 @@ class Machine:
         """One line more in a file of the queue."""
         with open(self.queue / file, "a") as stream:
             stream.write(line + "\n")
+
+    def set_line(self, file: str, key: str, value: str) -> None:
+        """Another value for a key of a file of the queue."""
+        kept = [line for line in (self.queue / file).read_text().splitlines() if line.partition(" ")[0] != key]
+        (self.queue / file).write_text("".join(f"{line}\n" for line in [*kept, f"{key} = {value}"]))
 
     def sh(self, line: str, stdin: bytes = b"", later: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a line of sh as the user; `later`: with a clock that is so many microseconds ahead."""
