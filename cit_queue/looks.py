@@ -199,12 +199,17 @@ def framed(pieces: list[bytes]) -> bytes:
 # --- logs and kept files --------------------------------------------------------------------------------------------
 
 
-def log(account: home.Account, copy_name: str, offset: str, sees: Sees = None) -> Iterator[bytes]:
-    """What a job has printed up to now, from this byte on; of a log that is for some only the encrypted bytes. 66 where there is none (yet)."""
+def log(account: home.Account, copy_name: str, offset: str, sees: Sees = None, what: str = "") -> Iterator[bytes]:
+    """What a job has printed up to now, from this byte on; of a log that is for some only the encrypted bytes. 66 where there is none (yet).
+    `what`: another thing of its record, `times` (docs/stages/run.md)."""
     known = names.parse(f"{copy_name}.cit")
     paths = list(copies(account, copy_name)) if known and not known.key else []
     if not paths or not any(is_seen(path, sees) for path in paths):
         raise CitError(NOT_FOUND, f"no job {copy_name[:100]} here", "it is called as in `ls`, from the ID to the name: ID.a1-NAME")
+    if what == "times":
+        return tail(account / "work" / f"{copy_name}.run" / what, offset)
+    if what:
+        raise CitError(USAGE, f"a log has no {what[:40]!r}", "log COPY-NAME OFFSET [times]")
     path = account / "work" / f"{copy_name}.log"
     sealed = path.with_name(path.name + reply.SUFFIX)
     if sealed.exists():
@@ -292,7 +297,7 @@ def answer(place: Place, verb: str, words: list[str], who: str = "", sees: Sees 
             return [ended(place, words, sees)], OK
         return [builders(place, sees) if verb == "builders" else alive(place, who)], OK
     if verb == "log":
-        return log(place, words[0], words[1], sees), OK
+        return log(place, words[0], words[1], sees, *words[2:]), OK
     if verb == "file":
         return file(place, words, sees), OK
     act = {"load": load, "finished": finished}.get(verb)

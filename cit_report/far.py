@@ -9,9 +9,11 @@ from collections.abc import Callable
 from . import remote
 from .cit_format import ask, body, messages
 from .cit_format.errors import NOT_FOUND, CitError
+from .index import Index
 from .look import Seen
 from .watch import Pace, Watch
 from .where import Where, where
+from .writer import Writer
 
 
 def place(job: Seen) -> Where | None:
@@ -50,15 +52,27 @@ def copied(job: Seen, there: Where, offset: int, write: Callable[[bytes], object
     return offset
 
 
-def followed(
-    job: Seen, there: Where, again: Callable[[], Seen], has_ended: Callable[[Seen], bool], write: Callable[[bytes], object], watch: Watch
-) -> None:
+def noted(job: Seen, there: Where, what: str) -> bytes | None:
+    """What else its builder's door gives of a job's record: `times`; None where it gives none, as older builders do not."""
+    with contextlib.suppress(CitError):
+        return ask.ask(there.place, "log", there.workspace.removeprefix("work/"), "0", what)
+    return None
+
+
+def index(job: Seen) -> Index:
+    """When its log grew."""
+    there = place(job)
+    return Index((there and noted(job, there, "times")) or b"")
+
+
+def followed(job: Seen, there: Where, again: Callable[[], Seen], has_ended: Callable[[Seen], bool], writer: Writer, watch: Watch) -> None:
     """Write its log as it grows, until the job has ended, or nobody reads it any more. `again` looks at the job once more."""
-    offset, pace, told = 0, Pace(), False
+    offset, pace, told = writer.begin(), Pace(), False
+    writer.is_live()
     while True:
         over = has_ended(job)
         try:
-            before, offset = offset, copied(job, there, offset, write)
+            before, offset = offset, copied(job, there, offset, writer.write)
             if offset > before:
                 pace.again()
         except CitError as error:

@@ -22,9 +22,9 @@ from . import again, far, look, places, queues, remote, screen, story, weighed
 from .cit_format import clock, control, glance, home, masks, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
-from .log import Cleaner
 from .look import Seen
 from .show import script
+from .writer import Cleaner
 
 TAIL = 8  # lines of the log that are shown
 TAIL_BYTES = 8192

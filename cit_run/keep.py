@@ -195,6 +195,7 @@ def leave(account: Path, own: str, workspace: str) -> None:
     sealing.cleared(workspace, [name for name in names if reply.recipients(whose, name)], reply.is_all(whose))
     if reply.of_log(whose):
         removed(log)
+        removed(f"{record}/log")
     os.rename(record / "sealed", record / "artefacts")
     sealing.over(work, own)
 

@@ -25,10 +25,14 @@ def ended_line(status: str) -> str:
 
 def line(word: str, **fields: object) -> str:
     """One line of `status`."""
-    now = time.time()
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
     said = "".join(f"\t{key.replace('_', '-')} {value}" for key, value in fields.items() if value != "")
-    return f"{stamp}.{int(now * 1000) % 1000:03d}Z\t{word}{said}\n"
+    return f"{stamp()}\t{word}{said}\n"
+
+
+def stamp() -> str:
+    """This moment, to the millisecond."""
+    now = time.time()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
 
 
 def note(status: int, text: str) -> None:

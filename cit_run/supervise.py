@@ -127,6 +127,7 @@ def run(job: Job, status: int) -> tuple[str, bool]:
         exit_status, number, figures = watch.step(job.program, job.directory, note_pid=True)
     wall = int((time.monotonic() - started) * 1000)
     clean = processes.buried()
+    watch.times.close()
     ended = line("ended", exit=exit_status, signal=number, why=watch.why, wall_ms=wall, **dict(figures))
     if job.conceal and size_of(job.log):
         watch.bounded = False

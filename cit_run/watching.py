@@ -13,6 +13,7 @@ import time
 from . import processes
 from .processes import Figures, signal
 from .status import line, note
+from .timing import Times
 
 GRACE = 5.0  # seconds between TERM and KILL
 SOCKET = 3  # where orders come from
@@ -54,7 +55,7 @@ def listen() -> None:
     os.set_blocking(beat, False)
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO):
         signal.signal(number, lambda number, _: asked.add(number))
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -73,6 +74,7 @@ class Watch:
         self.stall = 0.0  # seconds of silence; 0: any
         self.stirred = 0.0
         self.paused_at = 0.0
+        self.times = Times(job.log, job.record)
 
     def begin(self) -> None:
         """The limits of the program count from here."""
@@ -96,13 +98,15 @@ class Watch:
             if self.why:
                 return 0, 0, []
         try:
-            pid = processes.spawned(argv, directory, self.job.log, self.job.environment)
+            pid = processes.spawned(argv, directory, self.times.opened() if self.bounded else self.job.log, self.job.environment)
         except OSError as error:
             self.log(f"cit-run: cannot start {argv[0]}: {error.strerror}\n")
             self.why = "exec"
             return (127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126), 0, []
         if note_pid:
             self.pid_noted(pid)
+        if self.bounded:
+            self.times.listen()
         while True:
             ended = processes.reaped(pid)
             if ended:
@@ -146,6 +150,9 @@ class Watch:
             asked.add(signal.SIGTERM)  # whoever wanted this job is gone
         if beat in found:
             os.read(beat, 4096)
+        if self.bounded:
+            self.times.look(signal.SIGIO in asked, time.monotonic())
+            asked.discard(signal.SIGIO)
 
     def patience(self) -> float | None:
         """Seconds until the next bound; None where there is none."""
@@ -153,6 +160,8 @@ class Watch:
         if self.why:
             return max(0.0, self.kill_at - now)
         waits = [self.end_at - now] if self.end_at and not self.paused_at else []
+        if self.times.due:
+            waits.append(self.times.due - now)
         if self.stall and not self.paused_at:
             waits.append(self.stall - self.silence())
         if self.job.deadline:

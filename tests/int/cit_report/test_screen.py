@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cit_report import screen
-from cit_report.log import Cleaner
+from cit_report.writer import Cleaner
 from tests.int.cit_report.lived import Lived
 
 NASTY = "".join(chr(code) for code in (*range(1, 0x20), *range(0x7F, 0xA0))) + "\u202e\u2066 [bold]x[/y] \x1b]0;title\x07 \x1b[2J"
