@@ -333,7 +333,7 @@ def test_links_lead_nowhere(bench: Bench, ring: Keys, tmp_path: Path) -> None:
     precious.mkdir()
     (precious / "out.txt").write_text("x")
     script = (
-        f"#!/bin/sh\nlog=$(ls $HOME/.cit/work/*.log)\nrm $log\nln -s {precious}/out.txt $log\nln -s {precious} lib\nln -s {precious}/out.txt out.txt\n"
+        f"#!/bin/sh\nlog=$(ls ~/.cit/work/*.log)\nrm $log\nln -s {precious}/out.txt $log\nln -s {precious} lib\nln -s {precious}/out.txt out.txt\n"
     )
     job = bench.send(script, *everything(ring))
     bench.run()
