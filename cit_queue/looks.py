@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Optional, Union
 
-from .cit_format import body, clock, document, fetch, frame, heartbeat, home, masks, names, reader, reply, spool
+from .cit_format import body, clock, document, fetch, frame, heartbeat, home, masks, names, reader, reply, spool, store
 from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
 from .cit_format.version import VERSION
 
@@ -241,6 +241,18 @@ def file(account: home.Account, words: list[str], sees: Sees = None) -> Iterator
     return tail(account / "store" / sha256, offset)
 
 
+def stashed(account: home.Account, words: list[str], sees: Sees = None) -> bytes:
+    """What a name (with a key of configuration) leads to in the store: sha256, bytes, `program` or `-`. 66 where nothing is stashed so."""
+    folder = str(account / store.FOLDER)
+    name, key, *_ = [*words, ""]
+    digest = store.meant(folder, name, key) if store.is_name(name) and (not key or SHA256.fullmatch(key)) else ""
+    if not digest or (sees is not None and not any(is_seen(path, sees) for path in copies(account) if has_kept(path, digest))):
+        what = f"nothing is stashed as {name}{' with this key' if key else ''} here"
+        raise CitError(NOT_FOUND, what, "cit stash --list, at that account, tells what is")
+    said = os.lstat(f"{folder}/{digest}")
+    return body.row(digest, str(said.st_size), "program" if said.st_mode & 0o100 else "-")
+
+
 def copies(account: home.Account, copy_name: str = "") -> Iterator[Path]:
     """The documents of a job (of all, without a name) in a build account, those included that have gone home and left their record."""
     for state in home.ACCOUNT_STATES:
@@ -300,5 +312,7 @@ def answer(place: Place, verb: str, words: list[str], who: str = "", sees: Sees 
         return log(place, words[0], words[1], sees, *words[2:]), OK
     if verb == "file":
         return file(place, words, sees), OK
+    if verb == "stashed":
+        return [stashed(place, words, sees)], OK
     act = {"load": load, "finished": finished}.get(verb)
     return [act(place, queue) if act else alive(place, who)], OK

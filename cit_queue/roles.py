@@ -45,6 +45,7 @@ VERBS = {
     "builders": Verb(QUEUE, 0, 0, "builders"),
     "log": Verb(ACCOUNT, 2, 3, "log COPY-NAME OFFSET [times]"),
     "file": Verb(ACCOUNT, 2, 3, "file SHA256 OFFSET [COPY-NAME]"),
+    "stashed": Verb(ACCOUNT, 1, 2, "stashed NAME [KEY]"),
     "alive": Verb(EITHER, 0, 0, "alive"),
 }
 
@@ -71,7 +72,7 @@ ROLES = {
         re.compile(rf"{grammar.NAME.pattern}@{_FINGERPRINT}"),
         "NAME@FINGERPRINT of the queue",
     ),
-    "reader": Role(ACCOUNT, ("ls", "get", "log", "file", "alive"), _PERSON, "USER@HOST, as in allowed_signers"),
+    "reader": Role(ACCOUNT, ("ls", "get", "log", "file", "stashed", "alive"), _PERSON, "USER@HOST, as in allowed_signers"),
 }
 
 

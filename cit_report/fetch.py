@@ -51,7 +51,8 @@ def kept(job: Document) -> list[Kept]:
     first = job.find("signature")
     asked = [row[0] for section in job.sections[: first.number - 1 if first else 0] if section.kind == "keep" for row in section.rows()]
     known = reply.rows(job)
-    found = (one(row, known) for section in job.all("artefact") for row in section.rows() if len(row) == 3 and row[1].isdigit())
+    rows = (row for section in job.all("artefact") for row in section.rows() if len(row) == 3 and row[1].isdigit())
+    found = (one(row, known) for row in rows if row[2].startswith("work/"))  # what was stashed is asked for by its name: cit unstash
     return [each for each in found if "/" not in each.path.removeprefix("work/") or is_asked_for(each.name, asked)]
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import places, relog, screen, story
+from . import fsck_store, places, relog, screen, story
 from .cit_format import clock, home, messages, names, spool, trust
 from .cit_format.document import Document
 from .cit_format.errors import NO, OK, CitError
@@ -193,6 +193,7 @@ def of_account(path: Path) -> Iterator[Finding]:
             wrong = f"does not parse: {document}" if isinstance(document, CitError) else misplaced(copy, document)
             if wrong:
                 yield Finding(copy.path, wrong)
+    yield from (Finding(*found) for found in fsck_store.wrong(str(path)))
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

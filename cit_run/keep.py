@@ -22,14 +22,16 @@ from . import sealing
 from .cit_format import body, messages
 from .cit_format.errors import IO, CitError
 from .cit_format.globs import WILD, is_meant, parts_of
+from .cit_format.store import locked
+from .naming import stashed_by
 from .removal import removed
+from .storing import PIECE, stored
 
 if TYPE_CHECKING:
     from .cit_format.document import Document
     from .cit_format.seal import Recipient
     from .workspace import Place
 
-PIECE = 1 << 20  # bytes read at a time
 SUFFIX = ".age"  # of what is encrypted
 
 Row = tuple[str, str, str]  # sha256, bytes, path below the account's directory
@@ -58,24 +60,6 @@ def found(directory: int, parts: list[str], path: str = "") -> Iterator[tuple[in
                 os.close(fd)
 
 
-def stored(fd: int, store: Path) -> tuple[str, int]:
-    """Copy an open file into the store, on disk when this returns: its sha256 and bytes."""
-    beside = store / f".{os.getpid()}"
-    target = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o400)
-    digest, size = hashlib.sha256(), 0
-    try:
-        while piece := os.read(fd, PIECE):
-            digest.update(piece)
-            size += len(piece)
-            while piece:
-                piece = piece[os.write(target, piece) :]
-        os.fsync(target)
-    finally:
-        os.close(target)
-    os.rename(beside, store / digest.hexdigest())  # where it is already, these are the same bytes
-    return digest.hexdigest(), size
-
-
 def kept(workspace: str, globs: Iterable[str], store: Path, path: str, whose: For) -> list[Row]:
     """The files of a workspace that these patterns mean, in the store now; `path` is what their names in it are put behind."""
     rows: dict[str, Row] = {}
@@ -86,7 +70,7 @@ def kept(workspace: str, globs: Iterable[str], store: Path, path: str, whose: Fo
             for fd, name in found(top, parts) if parts is not None else ():
                 if name not in rows and is_text(name):
                     to = whose(name)
-                    digest, size = stored_sealed(fd, store, to) if to else stored(fd, store)
+                    digest, size = stored_sealed(fd, store, to) if to else stored(fd, str(store))
                     rows[name] = (digest, str(size), f"{path}/{name}{SUFFIX if to else ''}")
     finally:
         os.close(top)
@@ -98,7 +82,8 @@ def stored_sealed(fd: int, store: Path, to: list[Recipient]) -> tuple[str, int]:
     """The same, encrypted; sha256 and bytes are those of the encrypted file."""
     beside = f"{store}/.{os.getpid()}"
     sink = sealing.encrypted(fd, beside, to)
-    os.rename(beside, store / sink.digest.hexdigest())
+    with locked(str(store)):
+        os.rename(beside, store / sink.digest.hexdigest())
     return sink.digest.hexdigest(), sink.size
 
 
@@ -214,7 +199,7 @@ def left_by(job: Document, place: Place) -> list[Row]:
             hint = "its end is not written down before; make room, and start cit-run again"
             raise CitError(IO, f"its results are not sealed yet: {error.strerror or error}", hint, job.label) from None
         rows = rows_of(place.record)
-    return log_row(place.log) if rows is None else rows
+    return [*(log_row(place.log) if rows is None else rows), *stashed_by(place.record)]
 
 
 def main() -> None:

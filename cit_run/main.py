@@ -11,6 +11,8 @@ Pages: docs/stages/run.md, docs/directories.md, docs/format/environment-artefact
 from __future__ import annotations
 
 import os
+import sys
+from importlib import import_module
 from typing import Optional
 
 import typer
@@ -21,6 +23,7 @@ from .cit_format.body import Value
 from .cit_format.errors import OK, USAGE, CitError
 
 READS = {"assignment": "1", "control": "1", "env": "1", "job": "1", "keep": "1", "reply": "1", "script": "1", "secret": "1", "signature": "1"}
+WORDS = {"clean": "cleaning", "stash": "stash", "unstash": "unstash"}  # `cit-run WORD` is cit-WORD, and its module
 WRITES = {"artefact": "1", "environment": "1", "event": "1", "result": "1", "signature": "1"}
 
 
@@ -80,5 +83,9 @@ def main(
 
 
 def run() -> None:
-    """The program cit-run."""
+    """The program cit-run, and cit-WORD for its words."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word in WORDS:
+        del sys.argv[1]
+        command.start(f"cit-{word}", import_module(f".{WORDS[word]}", __package__).main)
     command.start("cit-run", main, lambda: command.speaks(READS, WRITES))

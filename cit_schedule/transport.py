@@ -26,7 +26,7 @@ from .cit_format.put import ACCEPTED
 from .wire import NONE, Ended, Identity, Out, Wire
 
 TAKEN_BACK = ("refused", "kept")  # states in which the sender keeps what it has
-PERSONAL = ("put-accept", "ls", "get", "log", "file", "builders")  # verbs that a person asks; the others are the queue's, or the account's
+PERSONAL = ("put-accept", "ls", "get", "log", "file", "stashed", "builders")  # verbs that a person asks; the others are the queue's, or the account's
 TICKET = 4 << 10  # bytes of an answer for each document; a `why` may be long
 ANSWER = 80 << 20  # bytes of any other answer: a group of documents, the last of them large
 SHOWN = 500  # letters of what a far end says that are told

@@ -1,0 +1,113 @@
+"""The part of cleaning that is about the store: what nothing refers to goes, once it is old enough (docs/howto/artefacts.md).
+
+    keeps   what a name leads to; what a document of this home names as `artefact` or `needs`; what a job's record has noted
+    goes    all else that was put there longer ago than `age`; where less than `free` bytes of the disk are free, the oldest of it, from an hour on
+
+Reads: referred.py. Removes: store/SHA256, and hidden files that a kill left; history.tsv loses the lines of what is gone. With `dry` nothing.
+How: each file goes under the store's exclusive lock, if it is still as old as it was: whoever puts the same bytes there makes it young again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from . import naming, referred
+from .cit_format import store
+
+AGE = 24 * 3600.0  # seconds that what nothing refers to stays
+YOUNG = 3600.0  # seconds in which nothing goes, whatever room there is: its document may not be written yet
+STALE = 36 * 3600.0  # seconds until a hidden file is no process's any more
+
+
+class Unused(NamedTuple):
+    """A file of the store that goes: its digest, bytes, and seconds since it was put there."""
+
+    digest: str
+    size: int
+    age: float
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+def chosen(unused: list[Unused], age: float, short: int) -> list[Unused]:
+    """Of what nothing refers to, what goes: all that is older than `age`; then the oldest, until `short` bytes more are free."""
+    oldest = sorted(unused, key=lambda each: -each.age)
+    going, room = [], 0
+    for each in oldest:
+        if each.age >= max(age, YOUNG) or (each.age >= YOUNG and room < short):
+            going.append(each)
+            room += each.size
+    return going
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def unused(account: str, since: int = 0) -> list[Unused]:
+    """What nothing refers to. Files first, then references: what is put there meanwhile is not among them."""
+    now, found = time.time(), []
+    for entry in store.files(f"{account}/{store.FOLDER}"):
+        with contextlib.suppress(FileNotFoundError):
+            said = entry.stat(follow_symlinks=False)
+            found.append(Unused(entry.name, said.st_size, now - said.st_mtime))
+    reasons = referred.reasons(account, since)
+    return [each for each in found if each.digest not in reasons]
+
+
+def short_of(account: str, free: int) -> int:
+    """How many bytes more are to be free."""
+    disk = os.statvfs(account)
+    return max(0, free - disk.f_bavail * disk.f_frsize)
+
+
+def clean(account: str, age: float = AGE, free: int = 0, since: int = 0, dry: bool = False) -> Iterator[Unused]:
+    """Remove what goes (`dry`: nothing), one by one."""
+    folder = f"{account}/{store.FOLDER}"
+    if not os.path.isdir(folder):
+        return
+    gone = False
+    for each in chosen(unused(account, since), age, short_of(account, free) if free else 0):
+        if dry or removed(folder, each):
+            gone = True
+            yield each
+    if not dry:
+        swept(folder)
+        if gone:
+            forgotten(folder)
+
+
+def removed(folder: str, each: Unused) -> bool:
+    """Remove one file, unless it has become young, or got a name, meanwhile."""
+    with store.locked(folder, to_remove=True) as directory:
+        try:
+            said = os.stat(each.digest, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        if time.time() - said.st_mtime < YOUNG or f"../{each.digest}" in store.names(folder).values():
+            return False
+        os.unlink(each.digest, dir_fd=directory)
+        return True
+
+
+def swept(folder: str) -> None:
+    """Hidden files of writers that were killed."""
+    for name in os.listdir(folder):
+        with contextlib.suppress(OSError):
+            if name[0] == "." and time.time() - os.stat(f"{folder}/{name}", follow_symlinks=False).st_mtime > STALE:
+                os.unlink(f"{folder}/{name}")
+
+
+def forgotten(folder: str) -> None:
+    """The history without what is gone: lines of bytes that are here stay, and the last one of each name."""
+    path = f"{folder}/{store.HISTORY}"
+    with store.locked(folder, to_remove=True):
+        lines = store.history(folder)
+        last = set(store.newest(iter(lines)).values())
+        kept = [each for each in lines if each in last or store.size(folder, each.sha256) is not None]
+        if len(kept) < len(lines):
+            naming.replaced(path, b"".join(each.row for each in kept))

@@ -1,0 +1,135 @@
+"""cit unstash: gets what was stashed, by its name or digest, out of the store to where it is wanted.
+
+Reads: store/ of this account; where it is not there and a builder is named, that builder's, by its read door. Writes: files; what came
+from elsewhere also into store/. Their paths to stdout.
+Exits: 0; 1 nothing is stashed so: build it then; 2 usage; 65 other bytes than their digest says, or a directory is in the way; 69 the
+builder is out of reach; 74 the disk; 77 its door does not know us.
+Pages: docs/howto/artefacts.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from typing import IO, Optional, cast
+
+import typer
+
+from . import naming, tree
+from .cit_format import ask, body, home, messages, store
+from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
+from .storing import PIECE, sink
+
+# --- one thing ------------------------------------------------------------------------------------------------------
+
+
+def found(folder: str, what: str, key: str) -> str:
+    """The digest in the store of this account that a name or digest means; empty where it is not here."""
+    if store.SHA256.fullmatch(what):
+        return what if store.size(folder, what) is not None else ""
+    return store.meant(folder, naming.checked(what), key)
+
+
+def opened(folder: str, digest: str) -> int:
+    """Bytes of the store, seen to be as their digest says; the caller closes them. 65 where they are not."""
+    fd = os.open(f"{folder}/{digest}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        sha256 = hashlib.sha256()
+        while piece := os.read(fd, PIECE):
+            sha256.update(piece)
+        if sha256.hexdigest() != digest:
+            raise CitError(DATA, f"store/{digest} holds other bytes", "remove it, and have it made again; cit stash --check looks at all")
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def put(fd: int, where: str, name: str) -> str:
+    """Lay an open file of the store, or the tree that it is, into a directory (empty: here): the path that it has there."""
+    if tree.is_tree(fd):
+        path = where or name
+        os.makedirs(path, exist_ok=True)
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            tree.laid_out(fd, top)
+        finally:
+            os.close(top)
+        return path
+    os.makedirs(where or ".", exist_ok=True)
+    top = os.open(where or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with open(fd, "rb", closefd=False) as content:
+            tree.written(top, name, cast("IO[bytes]", content), bool(os.fstat(fd).st_mode & 0o100))
+    finally:
+        os.close(top)
+    return os.path.join(where, name)
+
+
+# --- from elsewhere -------------------------------------------------------------------------------------------------
+
+
+def fetched(folder: str, place: str, what: str, key: str) -> str:
+    """Have a builder's store give it to ours: its digest; empty where that builder has none. 65, 69, 77."""
+    try:
+        if store.SHA256.fullmatch(what):
+            digest, size, is_program = what, -1, False
+        else:
+            rows = body.rows(ask.ask(place, "stashed", what, *([key] if key else [])))
+            if len(rows) != 1 or len(rows[0]) != 3 or not store.SHA256.fullmatch(rows[0][0]) or not rows[0][1].isdigit():
+                raise CitError(DATA, f"{place} says what is no digest", "another version of cit may be there")
+            digest, size, is_program = rows[0][0], int(rows[0][1]), rows[0][2] == "program"
+        brought(folder, place, digest, size, is_program)
+        return digest
+    except CitError as error:
+        if error.status == NOT_FOUND:
+            return ""
+        raise
+
+
+def brought(folder: str, place: str, digest: str, size: int = -1, is_program: bool = False) -> None:
+    """Bytes that a builder has, into our store, if they are as their digest says; of `size` bytes at most, where that is known. 65, 66, 69."""
+    with sink(folder) as made:
+        for piece in ask.pieces(place, "file", digest, "0"):
+            made.write(piece)
+            if 0 <= size < made.size:
+                break
+        if made.digest.hexdigest() != digest:
+            raise CitError(DATA, f"{place} gave other bytes than {digest}", "nothing of them is kept")
+        made.named(is_program)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def main(
+    words: list[str] = typer.Argument(..., metavar="NAME|SHA256 [DIR] [@BUILDER]", help="What, into which directory, from which builder if not here"),
+    key: Optional[list[str]] = typer.Option(None, "--key", metavar="TEXT|@FILE", help="As it was stashed for this configuration"),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
+) -> int:
+    """Get files out of the store."""
+    messages.set_up("cit-unstash", quiet)
+    what, rest = words[0], words[1:]
+    places = [word[1:] for word in rest if word[:1] == "@"]
+    where = [word for word in rest if word[:1] != "@"]
+    if len(places) > 1 or len(where) > 1 or what[:1] == "@":
+        raise CitError(USAGE, "one thing from one builder into one directory", "cit unstash NAME|SHA256 [DIR] [@BUILDER]")
+    folder, digest = str(home.own_account() / store.FOLDER), naming.key_of(key or [])
+    name = what if not store.SHA256.fullmatch(what) else next((each.name for each in store.history(folder) if each.sha256 == what), what)
+    have = found(folder, what, digest) or (fetched(folder, places[0], what, digest) if places else "")
+    if not have:
+        hint = f"make it, then: cit stash {name}" + "".join(f" --key {item}" for item in key or []) + "; cit stash --list tells what there is"
+        messages.tell("note", f"nothing is stashed as {name}{' with this key' if key else ''}", hint=hint)
+        return NO
+    try:
+        fd = opened(folder, have)
+    except FileNotFoundError:
+        return NO  # it went just now
+    try:
+        path = put(fd, where[0] if where else "", name)
+    finally:
+        os.close(fd)
+    sys.stdout.write(f"{messages.clean(path)}\n")
+    return OK
