@@ -35,6 +35,7 @@ class Heard(NamedTuple):
     others: int = 0
     ended: int = 0
     can_build: tuple[str, ...] | None = None  # of what its owner lists, what it says it can build now; None: all of it
+    interfaces: tuple[str, ...] | None = None  # that it offers; None: not known
 
 
 class Box(NamedTuple):

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from . import body, builder, can_build, clock, heartbeat, home, messages, reader, spool, trust
+from . import body, builder, can_build, clock, heartbeat, home, messages, offers, reader, spool, trust
 from .builder import Builder, Heard
 from .document import Document
 from .errors import DENIED, OK, CitError, worst
@@ -112,11 +112,13 @@ def as_heard(each: Builder, beat: heartbeat.Heartbeat | None, jobs: frozenset[st
         listed = [job for job in beat.jobs if job.state != heartbeat.ENDED]
         ended = sum(job.copy in jobs for job in beat.jobs) - sum(job.copy in jobs for job in listed)
         others = max(0, beat.running + beat.waiting - len(listed))
-        heard = Heard(beat.time, beat.load, beat.mem_free, beat.tmp_free, others, ended, beat.can_build)
+        heard = Heard(beat.time, beat.load, beat.mem_free, beat.tmp_free, others, ended, beat.can_build, beat.interfaces)
     if each.host == spool.host() and each.kind == "cit":
         heard = heard._replace(load=os.getloadavg()[0])
-    if each.can_build and each.door == str(home.path().absolute()):  # this very account
-        heard = heard._replace(can_build=tuple(can_build.answers(home.path(), each.can_build)))
+    if each.door == str(home.path().absolute()):  # this very account
+        heard = heard._replace(interfaces=tuple(offers.good(home.path())))
+        if each.can_build:
+            heard = heard._replace(can_build=tuple(can_build.answers(home.path(), each.can_build)))
     failed = asked is not None and asked.failures > 0 and heard.time < asked.time
     return each._replace(heard=heard, unreached=f"not reached at {clock.iso(asked.time)}: {asked.why}" if failed and asked else "")
 

@@ -1,7 +1,8 @@
 """How a builder is at this moment, in its own signed words, and which of them its queue believes (docs/format/builder.md).
 
     builder, its owner's signature      as the account keeps it: ~/.cit/builder.cit, else as it describes itself
-    load, jobs, the account's signature as they are now
+    load, jobs, interface...            as they are now; one interface for each that it offers
+    the account's signature
 
 A queue keeps the last such answer of each builder as `builders/.load/NAME.cit`: where it stands beside the owner's document that
 names the same key. It is a cache: what is not there is asked again.
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import body, can_build, clock, document, glance, grammar, home, names, put, reader, spool, sshsig
+from . import body, can_build, clock, document, glance, grammar, home, names, offers, put, reader, spool, sshsig
 from .body import Time
 from .document import Document
 from .errors import DATA, DENIED, CitError
@@ -50,6 +51,7 @@ class Heartbeat(NamedTuple):
     tmp_free: int | None
     jobs: list[Job]
     can_build: tuple[str, ...] | None = None  # of what its owner lists; None: all of it
+    interfaces: tuple[str, ...] = ()  # that it offers
 
 
 # --- the builder's side ---------------------------------------------------------------------------------------------
@@ -76,7 +78,8 @@ def heartbeat(account: home.Account, now: int, queue: str = "") -> Document:
     if isinstance(listed, list):
         said["can-build"] = can_build.answers(account.path, map(str, listed))
     rows = body.tsv((job.copy, job.state, clock.iso_ms(job.since)) for job in sorted(found.values()))
-    longer = own.extended(document.section("load", "toml", body.toml(said)), document.section("jobs", "tsv", rows))
+    offered = offers.sections(account.path)
+    longer = own.extended(document.section("load", "toml", body.toml(said)), document.section("jobs", "tsv", rows), *offered)
     return home.signed(longer, account.signer, account.identity, "cit-builder")
 
 
@@ -161,13 +164,15 @@ def believed(answer: Document, key: str, now: int) -> Heartbeat:
     if last.form != "sshsig" or last.written != written_attributes({"by": last.attributes.get("by", ""), "ns": "cit-builder"}):
         raise _denied(answer, "the signature's line says more than by and ns", "it reads: @begin signature 1 sshsig by=WHO ns=cit-builder")
     spoken = answer.sections[before.number : last.number - 1]
-    if [(section.kind, section.version) for section in spoken] != [("load", "1"), ("jobs", "1")]:
-        raise CitError(DATA, "the last signature does not speak for load and jobs", "docs/format/builder.md has an example", answer.label)
+    kinds = [(section.kind, section.version) for section in spoken]
+    if kinds[:2] != [("load", "1"), ("jobs", "1")] or any(kind != "interface" for kind, _ in kinds[2:]):
+        raise CitError(DATA, "the last signature does not speak for load, jobs and interfaces", "docs/format/builder.md has an example", answer.label)
     try:
         heard = _heard(str(answer.table("builder").get("name", "")), key, spoken[0].table(), spoken[1].rows())
     except (CitError, ValueError) as error:
         what = error.what if isinstance(error, CitError) else str(error)
         raise CitError(DATA, f"load or jobs that cannot be read: {what}", "docs/format/builder.md has an example", answer.label) from None
+    heard = heard._replace(interfaces=tuple(section.attributes.get("name", "") for section in spoken[2:]))
     if heard.time > now + SKEW:
         raise _denied(answer, f"a load of the future, {clock.iso(heard.time)}", "see that both clocks are right")
     return heard

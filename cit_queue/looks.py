@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Optional, Union
 
+from . import outside
 from .cit_format import body, clock, document, fetch, frame, heartbeat, home, masks, names, reader, reply, spool, store
 from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
 from .cit_format.version import VERSION
@@ -172,13 +173,18 @@ def builders(queue: home.Queue, sees: Sees = None) -> bytes:
             with contextlib.suppress(FileNotFoundError, CitError):
                 known = reader.parse((directory / name).read_bytes())
                 load = known.find("load")
-                pieces.append(known.raw if sees is None or load is None else known.raw[: load.end] + jobs_among(known, mine))
+                pieces.append(known.raw if sees is None or load is None else known.raw[: load.end] + jobs_among(known, mine) + offered(known))
     return framed(pieces)
 
 
 def jobs_among(heard: document.Document, some: set[str]) -> bytes:
     """The section `jobs` of a heartbeat, of these jobs alone."""
     return document.section("jobs", "tsv", body.tsv(row for section in heard.all("jobs") for row in section.rows() if row[0] in some))
+
+
+def offered(heard: document.Document) -> bytes:
+    """The sections `interface` of a heartbeat."""
+    return b"".join(heard.raw[section.start : section.end] for section in heard.all("interface"))
 
 
 def load(account: home.Account, queue: str = "") -> bytes:
@@ -199,13 +205,16 @@ def framed(pieces: list[bytes]) -> bytes:
 # --- logs and kept files --------------------------------------------------------------------------------------------
 
 
-def log(account: home.Account, copy_name: str, offset: str, sees: Sees = None, what: str = "") -> Iterator[bytes]:
+def log(account: home.Account, copy_name: str, offset: str, sees: Sees = None, whole: Sees = None, what: str = "") -> Iterator[bytes]:
     """What a job has printed up to now, from this byte on; of a log that is for some only the encrypted bytes. 66 where there is none (yet).
     `what`: another thing of its record, `times` (docs/stages/run.md)."""
     known = names.parse(f"{copy_name}.cit")
     paths = list(copies(account, copy_name)) if known and not known.key else []
     if not paths or not any(is_seen(path, sees) for path in paths):
         raise CitError(NOT_FOUND, f"no job {copy_name[:100]} here", "it is called as in `ls`, from the ID to the name: ID.a1-NAME")
+    shown = outside.view(account, copy_name, paths, whole)
+    if shown is not None:
+        return tail(shown, offset) if not what else iter(())
     if what == "times":
         return tail(account / "work" / f"{copy_name}.run" / what, offset)
     if what:
@@ -231,12 +240,16 @@ def is_for_some(path: Path) -> bool:
     return False
 
 
-def file(account: home.Account, words: list[str], sees: Sees = None) -> Iterator[bytes]:
+def file(account: home.Account, words: list[str], sees: Sees = None, whole: Sees = None) -> Iterator[bytes]:
     """A kept file, by its sha256, from this byte on; with COPY-NAME as the job's that kept it. 66 where there is none."""
     sha256, offset, *copy_name = words
     if not SHA256.fullmatch(sha256):
         raise CitError(DATA, f"{sha256[:80]!r} is no sha256", "64 lower-case hex digits, as in section artefact")
-    if sees is not None and not any(is_seen(path, sees) for path in copies(account, *copy_name) if has_kept(path, sha256)):
+
+    def may(path: Path) -> bool:
+        return is_seen(path, sees) and (outside.sees_all(path, whole) or not outside.has_view(account, path))
+
+    if sees is not None and not any(may(path) for path in copies(account, *copy_name) if has_kept(path, sha256)):
         raise CitError(NOT_FOUND, f"no file {sha256} here", "the job's section artefact lists what it kept")
     return tail(account / "store" / sha256, offset)
 
@@ -295,7 +308,7 @@ def _read(fd: int, at: int) -> Iterator[bytes]:
 Answer = tuple[Iterable[bytes], int]
 
 
-def answer(place: Place, verb: str, words: list[str], who: str = "", sees: Sees = None, role: str = "") -> Answer:
+def answer(place: Place, verb: str, words: list[str], who: str = "", sees: Sees = None, role: str = "", whole: Sees = None) -> Answer:
     """The answer to one verb that looks."""
     queue = who if role == "queue" else ""
     if verb == "ls":
@@ -309,9 +322,9 @@ def answer(place: Place, verb: str, words: list[str], who: str = "", sees: Sees 
             return [ended(place, words, sees)], OK
         return [builders(place, sees) if verb == "builders" else alive(place, who)], OK
     if verb == "log":
-        return log(place, words[0], words[1], sees, *words[2:]), OK
+        return log(place, words[0], words[1], sees, whole, *words[2:]), OK
     if verb == "file":
-        return file(place, words, sees), OK
+        return file(place, words, sees, whole), OK
     if verb == "stashed":
         return [stashed(place, words, sees)], OK
     act = {"load": load, "finished": finished}.get(verb)

@@ -159,7 +159,8 @@ def serve(command: str, by: Asker, queue: Callable[[Optional[str]], home.Queue],
     if roles.VERBS[asked.verb].takes:
         status = taken(place, asked.verb, by)
     else:
-        pieces, status = looks.answer(place, asked.verb, asked.words, by.who, sees, by.role)
+        whole = sight.whole(by, place) if asked.verb in ("log", "file") else None
+        pieces, status = looks.answer(place, asked.verb, asked.words, by.who, sees, by.role, whole)
         sys.stdout.buffer.writelines(pieces)
     sys.stdout.buffer.flush()
     return status

@@ -1,7 +1,8 @@
 """Which documents somebody at the door may see: their own, and those whose job says so (docs/stages/queue.md).
 
 person, reader    submitted by them; `watch = "all"`; `watch = "readers"` where their key is listed for cit-read;
-                  all, where it is listed for cit-control: who may end every job of the place may see them
+                  all, where it is listed for cit-control: who may end every job of the place may see them.
+                  Of a job that they see by its `watch` alone they get what its interface shows, if it says what (outside.py)
 builder           assigned to its key
 queue             of that queue
 """
@@ -66,6 +67,14 @@ def of(by: Asker, place: Place) -> Sees:
     if by.role == "queue":
         return lambda path: glance.at(path).text("queue") == by.who
     return None
+
+
+def whole(by: Asker, place: Place) -> Sees:
+    """Of which documents this asker sees log and files as they are, and not what an interface shows outsiders; None: all."""
+    if by.role not in ("person", "reader"):
+        return None
+    manages = "cit-control" in namespaces(place.signers, lambda principal, _: principal == by.who, clock.now())
+    return lambda path: manages or glance.at(path).text("submitter") == by.who
 
 
 def _listed(by: Asker, is_listed: bool) -> None:

@@ -204,14 +204,14 @@ class Pass:
         now, standing = clock.now(), control.Standing()
         if mine.job.id in self.wishes:
             standing = control.look(self.account / "control", mine.job, mine.task, mine.number, self.account.signers, now)
-        verdict = taking.verdict(mine, standing, now, self.leaving)
+        verdict, why = attempt.called(self.account, mine, taking.verdict(mine, standing, now, self.leaving))
         if verdict == attempt.HOLD:
             spool.rename_new(self.account / "running" / mine.name, self.account / "inbox" / mine.name)
             for state in ("inbox", "running"):
                 spool.sync_directory(self.account / state)
             self.left.add(mine.name)
         elif verdict != attempt.START:
-            self.ends.append(End(mine, None, None, verdict, standing.cancel.submitter if standing.cancel else ""))
+            self.ends.append(End(mine, None, None, verdict, why or (standing.cancel.submitter if standing.cancel else "")))
         return verdict != attempt.START
 
     # --- ends -----------------------------------------------------------------------------------------------------

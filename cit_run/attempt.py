@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import check, checkout, environment, keep, record, run_as, sealing, secrets, workspace
+from . import calls, check, checkout, environment, keep, public, record, run_as, sealing, secrets, workspace
 from .cit_format import body, clock, control, home, names, reply, secret, trust
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
 from .shim import Ending, Order
 from .workspace import Place
 
-CANCEL, DEADLINE, VOID, HOLD, START = "cancel", "deadline", "void", "hold", "start"
+CANCEL, DEADLINE, VOID, FAULT, HOLD, START = "cancel", "deadline", "void", "fault", "hold", "start"
 _STEP = "import sys; sys.path += {!r}; from {}.{} import main; main()"
 
 
@@ -76,7 +76,8 @@ def attempt_of(name: str, job: Document, now: int) -> Attempt:
 def checked(attempt: Attempt) -> None:
     """65 where a job asks for what this program cannot make out, before anything of it is begun."""
     job = attempt.job
-    signed_script(job)
+    if calls.named(job) is None:
+        signed_script(job)
     reply.check(job)
     environment.asked_for(job)
     for key in ("time", "start-within", "stall"):
@@ -93,7 +94,7 @@ def signed_script(job: Document) -> bytes:
     """The script that the submitter signed; 65 where the job has none."""
     script = job.find("script")
     if script is None:
-        raise CitError(DATA, "a job without a script", "calls of interfaces need a builder that offers them", job.label)
+        raise CitError(DATA, "a job without a script or a call", "a job has one of them", job.label)
     return script.body()
 
 
@@ -109,6 +110,15 @@ def verdict(attempt: Attempt, standing: control.Standing, now: int) -> str:
     return HOLD if standing.held else START
 
 
+def called(account: home.Account, mine: Attempt, found: str) -> tuple[str, str]:
+    """The verdict `found` on a job that has not begun, and why, once the interface that it calls has been looked at too: VOID where it is
+    not offered here, since somebody else may have it; FAULT where its parameters do not fit."""
+    if found not in (START, HOLD) or mine.job.find(calls.CALL) is None or run_as.account_of(account.settings, mine.job):
+        return found, ""
+    error = calls.objection(account, mine.job)
+    return (found, "") if error is None else (FAULT if error.status == DATA else VOID, error.what)
+
+
 def program(script: bytes, path: str) -> list[str]:
     """The argument vector that runs a script as the kernel would, by its #! line; without one /bin/sh runs it."""
     first = script.split(b"\n", 1)[0]
@@ -122,7 +132,7 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
     """What a shim is told of a job."""
     own = environment.of_job(base, attempt.job, attempt.number, attempt.task, place.workspace, place.private)
     is_sealed = bool(reply.text(attempt.job))
-    script, path = script_of(attempt.job, place)
+    viewed = public.is_wanted(place.record) and not is_sealed
     return Order(
         record=place.record,
         workspace=place.workspace,
@@ -130,9 +140,12 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
         directory=directory_of(attempt, place),
         remove=list(place.remove),
         before=before,
-        program=program(script, path),
-        after=[step("keep", str(account), os.path.basename(place.link), place.workspace, packages=is_sealed)],
-        always=is_sealed or attempt.job.find("keep") is not None,
+        program=calls.noted(place.record) or program(*script_of(attempt.job, place)),
+        after=[
+            *([step("public", place.record, place.log)] if viewed else []),
+            step("keep", str(account), os.path.basename(place.link), place.workspace, packages=is_sealed),
+        ],
+        always=is_sealed or viewed or attempt.job.find("keep") is not None,
         environment=own,
         conceal=step("conceal", place.log, place.private) if place.private else [],
         private=[place.private, secrets.place_of(account, os.path.basename(place.link))] if place.private else [],
@@ -157,6 +170,8 @@ def order_as(given: Order, account: home.Account, job: Document) -> Order:
 def script_of(job: Document, place: Place) -> tuple[bytes, str]:
     """What is run, and the file in which it lies: in the record, or among the secrets where it is sealed."""
     path = f"{place.private}/{secret.SCRIPT}"
+    if job.find(calls.CALL) is not None:  # it could not be laid out, and is not begun
+        return b"", f"{place.record}/{calls.CALL}"
     if not place.private or not os.path.exists(path):
         return signed_script(job), f"{place.record}/{secret.SCRIPT}"
     with open(path, "rb") as stream:
@@ -186,7 +201,7 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
     if run_as.account_of(account.settings, attempt.job):
         return workspace.laid_out(f"{account.path}/work", own, attempt.job.name, {"job": run_as.submitted(attempt.job)}, slots, False), []
     job, is_secret = attempt.job, secrets.has_any(attempt.job)
-    files = {} if is_sealed(job) else {secret.SCRIPT: signed_script(job)}
+    files, why = program_files(account, job)
     globs = job.find("keep")
     if globs is not None:
         files["keep"] = globs.body()
@@ -199,10 +214,23 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
     place = workspace.laid_out(f"{account.path}/work", own, job.name, files, slots, incremental)
     steps = [step(module, place.record, place.workspace) for module in before]
     try:
-        return place._replace(private=secrets.handed_over(job, account.path, own) if is_secret else ""), steps
-    except CitError as error:  # what opened when it was taken: it ends before it begins, and says why
-        workspace.written(f"{place.record}/why", body.row(error.what))
+        place = place._replace(private=secrets.handed_over(job, account.path, own) if is_secret else "")
+    except CitError as error:
+        why = error.what
+    if why:  # what was fine when it was taken: it ends before it begins, and says why
+        workspace.written(f"{place.record}/why", body.row(why))
         return place, [["/bin/false"]]
+    return place, steps
+
+
+def program_files(account: home.Account, job: Document) -> tuple[dict[str, bytes], str]:
+    """What the program that is run lays into the record, and why it cannot be run after all; empty where it can."""
+    if job.find(calls.CALL) is None:
+        return ({} if is_sealed(job) else {secret.SCRIPT: signed_script(job)}), ""
+    try:
+        return calls.files(account, job), ""
+    except CitError as error:
+        return {}, error.what
 
 
 def is_sealed(job: Document) -> bool:
@@ -234,7 +262,7 @@ def noted(file: str) -> list[tuple[str, str]]:
 
 
 def not_begun(attempt: Attempt, why: str, account: home.Account, by: str, now: int) -> Document:
-    """The document of a job that was never begun: CANCEL and DEADLINE are its end, VOID gives it back to the queue."""
+    """The document of a job that was never begun: CANCEL, DEADLINE and FAULT are its end, VOID gives it back to the queue; `by`: who or what."""
     if why == VOID:
         written = record.void(attempt.received, now, by)
     else:

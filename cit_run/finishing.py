@@ -17,7 +17,7 @@ CHECK = "check"  # why of an ending: the job's own check said that it is too soo
 
 
 class End(NamedTuple):
-    """A job that is over: run by a shim, or never begun (`ending` None; `why` is cancel, deadline or void, `by` who or what wanted it)."""
+    """A job that is over: run by a shim, or never begun (`ending` None; `why` is cancel, deadline, fault or void, `by` who or what wanted it)."""
 
     attempt: Attempt
     place: Place | None
@@ -42,8 +42,8 @@ def document_of(end: End, account: home.Account, base: Mapping[str, str]) -> Doc
 def move_of(end: End) -> tuple[str, str, str]:
     """An end as a line of the log: job, word, detail."""
     if end.ending is None:
-        state = record.STATES.get(end.why, end.why)
-        return end.attempt.own, state, "not begun" + (f": {end.by}" if end.why == attempt.VOID and end.by else f", by {end.by}" if end.by else "")
+        state = "FAILED" if end.why == attempt.FAULT else record.STATES.get(end.why, end.why)
+        return end.attempt.own, state, "not begun" + (f", by {end.by}" if end.why == attempt.CANCEL else f": {end.by}" if end.by else "")
     if end.ending.why == CHECK:
         return end.attempt.own, attempt.VOID, "not begun: its check said no"
     return end.attempt.own, record.state(end.ending), record.told(end.ending)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import sealing
+from . import public, sealing
 from .cit_format import body, messages
 from .cit_format.errors import IO, CitError
 from .cit_format.globs import WILD, is_meant, parts_of
@@ -107,7 +107,7 @@ def is_text(name: str) -> bool:
 
 
 def log_row(log: str) -> list[Row]:
-    """The log as an artefact; none where there is no log."""
+    """The log, or the public view that lies beside it, as an artefact; none where there is none."""
     digest, size = hashlib.sha256(), 0
     try:
         with open(log, "rb", 0) as stream:
@@ -161,7 +161,7 @@ def leave(account: Path, own: str, workspace: str) -> None:
     globs = globs if os.path.isdir(workspace) else []
     if not whose:
         rows = kept(workspace, globs, account / "store", f"work/{own}", lambda _: []) if globs else []
-        written(record / "artefacts", [*log_row(log), *rows])
+        written(record / "artefacts", [*log_row(log), *log_row(public.path_of(log)), *rows])
         return
     from .cit_format import reply
 
@@ -199,7 +199,8 @@ def left_by(job: Document, place: Place) -> list[Row]:
             hint = "its end is not written down before; make room, and start cit-run again"
             raise CitError(IO, f"its results are not sealed yet: {error.strerror or error}", hint, job.label) from None
         rows = rows_of(place.record)
-    return [*(log_row(place.log) if rows is None else rows), *stashed_by(place.record)]
+    left = [*log_row(place.log), *log_row(public.path_of(place.log))] if rows is None else rows
+    return [*left, *stashed_by(place.record)]
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-from . import attempt, environment, finishing, record, recovery, run_as, secrets, slots, workspace
+from . import attempt, calls, environment, finishing, record, recovery, run_as, secrets, slots, workspace
 from .attempt import Attempt
 from .cit_format import clock, frame, home, masks, messages, names, reader, trust
 from .cit_format.document import Document
@@ -44,7 +44,15 @@ def believed(job: Document, account: home.Account, now: int) -> Attempt:
     found = attempt.attempt_of(str(name), job, now)
     secrets.check(account, job)
     attempt.checked(found)
+    _callable(account, job)
     return found
+
+
+def _callable(account: home.Account, job: Document) -> None:
+    """65, 66 or 78 where a job calls an interface that it does not fit, or that is not offered here."""
+    error = calls.objection(account, job)
+    if error is not None:
+        raise error
 
 
 def together(said: list[tuple[int, bool]]) -> int:
@@ -187,6 +195,7 @@ def represented(account: home.Account) -> int:
     mine = attempt.attempt_of(str(names.FileName(job.id, job.name)), job, now)
     secrets.check(account, job)
     attempt.checked(mine)
+    _callable(account, job)
     interrupt, shim = Interrupt(), Shim()
     threading.Thread(target=cancelled_at_end, daemon=True).start()
     base = environment.of_account(account.settings)

@@ -22,7 +22,18 @@ from .cit_format import command, home, masks, messages, spool
 from .cit_format.body import Value
 from .cit_format.errors import OK, USAGE, CitError
 
-READS = {"assignment": "1", "control": "1", "env": "1", "job": "1", "keep": "1", "reply": "1", "script": "1", "secret": "1", "signature": "1"}
+READS = {
+    "assignment": "1",
+    "call": "1",
+    "control": "1",
+    "env": "1",
+    "job": "1",
+    "keep": "1",
+    "reply": "1",
+    "script": "1",
+    "secret": "1",
+    "signature": "1",
+}
 WORDS = {"clean": "cleaning", "stash": "stash", "unstash": "unstash"}  # `cit-run WORD` is cit-WORD, and its module
 WRITES = {"artefact": "1", "environment": "1", "event": "1", "result": "1", "signature": "1"}
 

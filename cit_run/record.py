@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .cit_format import body, clock, document, journal
+from .cit_format.errors import DATA
 from .shim import Ending
 
 STATES = {"time": "TIMEOUT", "stall": "TIMEOUT", "deadline": "DEADLINE", "cancel": "CANCELLED", "lost": "NODE_FAIL", "memory": "OUT_OF_MEMORY"}
@@ -112,9 +113,9 @@ def ran(
 
 
 def ended_before(received: int, why: str, attempt: int, task: int | None, by: str, now: int) -> list[bytes]:
-    """The end of a job that was never begun, `why` cancel or deadline; `by` says who wanted it. It has no event `started`."""
-    ending = Ending(0, 0, why, now, now, {})
-    sentence = f"cancelled by {by} before it began" if why == "cancel" else "its deadline came before it began"
+    """The end of a job that was never begun, `why` cancel, deadline or fault; `by`: who wanted it, what is wrong. It has no event `started`."""
+    ending = Ending(DATA if why == "fault" else 0, 0, why, now, now, {})
+    sentence = {"cancel": f"cancelled by {by} before it began", "fault": f"not begun: {by}"}.get(why, "its deadline came before it began")
     events = [journal.event("run", "received", "", received), journal.event("run", "ended", f"{state(ending)}, not begun", now)]
     return [document.section("event", "tsv", b"".join(events)), result(ending, attempt, task, sentence)]
 

@@ -118,6 +118,8 @@ def not_now(job: Wants, candidate: Builder, now: int) -> str:
         return f"gave it back at {clock.iso(job.void[candidate.name])}, is asked again 5 minutes later"
     if candidate.can_build and candidate.heard.can_build is not None and not {job.name, job.interface} & set(candidate.heard.can_build):
         return f"can not build {job.interface or job.name} at present"
+    if job.interface and candidate.heard.interfaces is not None and job.interface not in candidate.heard.interfaces:
+        return f"offers no interface {job.interface}"
     left = candidate.heard.tmp_free
     if left is not None and job.tmp + candidate.tmp_new > left:
         return f"{clock.size_text(job.tmp)} of disk wanted, {clock.size_text(max(0, left - candidate.tmp_new))} left"

@@ -1,6 +1,6 @@
 """cit-trigger: a wish becomes a signed job.
 
-Reads: a command, a script, one job a line (--each), a git tree (--source), a repository (--repo), unsigned jobs (--sign), secrets (--secret).
+Reads: a command, script, call (--call), one job a line (--each), a git tree (--source), a repository (--repo), unsigned jobs (--sign), secrets.
 Writes: job documents to stdout, each as soon as it is made; what was sent of a git tree, and what not, to stderr.
 Exits: 0; 2 usage; 65 does not fit a job; 66 no such queue, file, tree or ref; 69 a repository that does not answer; 77 the key does not sign.
 How: sections job, script, env, source, ... are written, then signed with the person's ssh key. Nothing else happens: no file, no queue.
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 READS = {"call": "1", "job": "1", "script": "1"}
 WRITES = {
     "bundle": "1",
+    "call": "1",
     "change": "1",
     "config": "1",
     "env": "1",
@@ -49,9 +50,9 @@ WRITES = {
 # --- what is asked for ----------------------------------------------------------------------------------------------
 
 
-def check_wishes(words: list[str], script: str | None, each: str | None, sign: bool, stdin: list[str | None], after_dashes: bool) -> None:
-    """2 where the command line asks for two things at once, or for nothing."""
-    if words and not after_dashes and not sign:
+def check_wishes(words: list[str], script: str | None, each: str | None, sign: bool, stdin: list[str | None], free: bool) -> None:
+    """2 where the command line asks for two things at once, or for nothing; `free`: its words are no command, or stand after --."""
+    if words and not free:
         raise CitError(USAGE, "a command without -- before it", f"cit-trigger [OPTIONS] -- {' '.join(words)[:60]}")
     if sum(given == "-" for given in stdin) > 1:
         raise CitError(USAGE, "stdin can be read by one option only", "name a file instead of -")
@@ -61,6 +62,23 @@ def check_wishes(words: list[str], script: str | None, each: str | None, sign: b
         raise CitError(USAGE, "--sign and something to run", "--sign takes whole documents, from files or stdin")
     if not sign and script is None and (words or each is None):
         wish.check_command(words)
+
+
+def check_call(call: str | None, interface: str | None, others: list[object]) -> None:
+    """2 where a call is asked for beside something else to run."""
+    if call is not None or interface is not None:
+        from .call import check_wish
+
+        check_wish(call, interface, others)
+
+
+def calling(call: str | None, words: list[str], interface: str | None, queue: home.Queue, builder: str | None) -> bytes:
+    """The section of a call; empty where none is asked for."""
+    if call is None:
+        return b""
+    from .call import section
+
+    return section(call, words, interface, queue, builder)
 
 
 def sources(source: str | None, no_source: bool, repo: str | None, ref: str | None, dirty: bool) -> Gathered | None:
@@ -122,6 +140,8 @@ def main(
     words: Optional[list[str]] = typer.Argument(None, metavar="[-- COMMAND...]", help="What to run; {} stands for a line of --each"),
     script: Optional[str] = typer.Option(None, "--script", metavar="FILE|-", help="A script to run instead of a command"),
     each: Optional[str] = typer.Option(None, "--each", metavar="FILE|-", help="One job a line; without a command the line is one"),
+    call: Optional[str] = typer.Option(None, "--call", metavar="NAME", help="Call a build interface; the words are its PARAMETER=VALUE"),
+    interface: Optional[str] = typer.Option(None, "--interface", metavar="FILE", help="What it says of itself, as NAME --describe prints it"),
     sign: bool = typer.Option(False, "--sign", help="Sign unsigned jobs, from files or stdin"),
     source: Optional[str] = typer.Option(
         None, "--source", metavar="[=DIR]", help="With the git tree around DIR (.): HEAD, and what its remote lacks"
@@ -186,7 +206,8 @@ def main(
     run, now = list(words or []), clock.now()
     options.check_text(sys.argv[: len(sys.argv) - len(options.after_dashes(sys.argv))], "an option")
     stdin = [script, each, *(files or []), *(item.partition("=@")[2] for item in secret or [])]
-    check_wishes(run, script, each, sign, stdin, run == options.after_dashes(sys.argv))
+    check_call(call, interface, [script, each, sign, seal_script])
+    check_wishes(run, script, each, sign or call is not None, stdin, sign or call is not None or run == options.after_dashes(sys.argv))
     if sign and seal_script:
         raise CitError(USAGE, "--sign and --seal-script", "a document's script is sealed when it is made: cit-trigger -n --seal-script")
     if sign and (reply or seal_results):
@@ -216,7 +237,7 @@ def main(
         "retry-on": retry_on,
         "start-within": start_within,
         "stall": stall,
-        "same": None if same == "no" else same or ("mine" if repo is not None else None),
+        "same": None if same == "no" else same or ("mine" if repo is not None or call is not None else None),
         "latest": latest,
         "latest-running": latest_running,
         "array": array,
@@ -237,9 +258,10 @@ def main(
         *options.grants(grant or []),
         *replies(reply or [], mine.signer.public if seal_results else None, key, keep or []),
     ]
-    maker = wish.Maker(Form(mine.who, options.job_keys(asked, now), lifetime, b"".join(sections), seal))
+    called = calling(call, run, interface, place, builder)
+    maker = wish.Maker(Form(mine.who, options.job_keys(asked, now), lifetime, b"".join(sections), seal, called))
     out = sys.stdout.buffer
-    for made in wish.scripts(run, "sealed" if name is None and seal_script else name, script, each):
+    for made in wish.scripts(run, "sealed" if name is None and seal_script else name, script, each, call):
         for named, text in made:
             unsigned = maker.unsigned(named, text)
             out.write(unsigned if dry else wish.signed(unsigned, mine.signer, mine.person))

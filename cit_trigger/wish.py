@@ -105,9 +105,11 @@ def lines(source: str) -> Iterator[list[str]]:
         yield [os.fsdecode(rest)]
 
 
-def scripts(words: list[str], name: str | None, script: str | None, each: str | None) -> Iterator[list[tuple[str, bytes]]]:
-    """Name and script of each job, in groups as their lines arrive."""
-    if script is not None:
+def scripts(words: list[str], name: str | None, script: str | None, each: str | None, call: str | None = None) -> Iterator[list[tuple[str, bytes]]]:
+    """Name and script of each job, in groups as their lines arrive; of a call the name alone."""
+    if call is not None:
+        yield [(job_name(name, [call]), b"")]
+    elif script is not None:
         text = file_script(read(script, "--script"), script)
         yield [(job_name(name, ["script" if script == "-" else script]), text)]
     elif each is None:
@@ -133,6 +135,7 @@ class Form(NamedTuple):
     lifetime: int  # microseconds
     sections: bytes
     seal: Seal | None = None
+    call: bytes = b""  # instead of a script
 
 
 class Maker:
@@ -144,15 +147,18 @@ class Maker:
         self.head = b""
 
     def unsigned(self, name: str, script: bytes) -> bytes:
-        """A job that runs this script, made now."""
+        """A job that runs this script, or calls what the form says, made now."""
         now = clock.now()
         if now // clock.SECOND != self.second:
             self.second = now // clock.SECOND
             times = {"created": body.Time(now), "expires": body.Time(now + self.form.lifetime)}
             self.head = document.section("job", "toml", body.toml({**self.form.who, **times, **self.form.keys}))
         identity, sealed = clock.new_id(now), self.form.seal
-        part = sealed.written(identity, script) if sealed else document.section("script", "sh", script)
-        fits(part, "the script and its secrets" if sealed else "the script")
+        if self.form.call:
+            part = self.form.call + (sealed.written(identity) if sealed else b"")
+        else:
+            part = sealed.written(identity, script) if sealed else document.section("script", "sh", script)
+        fits(part, "the script and its secrets" if sealed else "the call" if self.form.call else "the script")
         if len(part) + len(self.form.sections) > DOCUMENT_LIMIT - LINE_LIMIT:
             raise CitError(DATA, f"a job over {DOCUMENT_LIMIT >> 20}M", "have the job fetch large data itself")
         return b"@cit 1 %s %s\n%s%s%s" % (identity.encode(), name.encode(), self.head, part, self.form.sections)

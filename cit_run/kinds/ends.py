@@ -31,8 +31,8 @@ def end(
     return End(mine, place, found, elsewhere=Elsewhere(attempt.noted(f"{place.record}/machine"), noted.restarts, why))
 
 
-def not_begun(name: str, mine: Attempt, noted: Handed, state: State | None, verdict: str, wished: control.Standing) -> End:
-    """The end of a job that never began: cancelled, too late, or given back."""
+def not_begun(name: str, mine: Attempt, noted: Handed, state: State | None, verdict: str, wished: control.Standing, why: str) -> End:
+    """The end of a job that never began: cancelled, too late, given back, or a call that cannot be run (`why`)."""
     if verdict in turn.OVER:
-        return End(mine, None, None, verdict, wished.cancel.submitter if verdict == attempt.CANCEL and wished.cancel else "")
+        return End(mine, None, None, verdict, why or wished.cancel.submitter if verdict == attempt.CANCEL and wished.cancel else "")
     return End(mine, None, None, attempt.VOID, noted.declined or (f"{name}: {state.told}" if state else ""))

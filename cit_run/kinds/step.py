@@ -61,7 +61,7 @@ def is_free(account: home.Account, mine: Attempt, here: Here) -> bool:
         handed.note(record, "restarted", count=here.restarts)
     elif stands is not None:
         return False
-    return attempt.verdict(mine, wished, now) == attempt.START
+    return attempt.called(account, mine, attempt.verdict(mine, wished, now))[0] == attempt.START
 
 
 def lost(record: str) -> None:

@@ -145,7 +145,7 @@ class Visit:
         path, now = self.record(mine), clock.now()
         stands, noted = recovery.standing(path), handed.read(path)
         wished = control.look(self.account / "control", mine.job, mine.task, mine.number, self.account.signers, now)
-        verdict = attempt.verdict(mine, wished, now)
+        verdict, why = attempt.called(self.account, mine, attempt.verdict(mine, wished, now))
         state = states.get(mine.own) if states is not None else None
         if states is None:
             done = turn.unasked(stands, mine.own in self.fresh, verdict, wished)
@@ -155,7 +155,7 @@ class Visit:
         if done in (turn.END, turn.ENDED_THERE):
             self.ends.append(ends.end(self.account, self.there.name, mine, stands, noted, state, wished))
         elif done == turn.NOT_BEGUN:
-            self.ends.append(ends.not_begun(self.there.name, mine, noted, state, verdict, wished))
+            self.ends.append(ends.not_begun(self.there.name, mine, noted, state, verdict, wished, why))
         elif done == turn.BACK:
             spool.rename_new(self.account / "running" / mine.name, self.account / "inbox" / mine.name)
             for directory in ("inbox", "running"):

@@ -183,6 +183,33 @@ def test_a_log_and_a_file_from_an_offset_on_to_whom_the_job_lets(house: House) -
                 assert {each.returncode for each in answers} == {0 if who in whom else 66}
 
 
+def test_outsiders_get_what_an_interface_shows_and_nothing_else(house: House) -> None:
+    """Who sees a job by its `watch` alone; its submitter and who manages the place see all. Before its end there is no view."""
+    more = "".join(f'{who}@sun namespaces="{roles}" {house.key(who).public.line}\n' for who, roles in (("ben", "cit-job"), ("eve", "cit-job")))
+    with open(house.account / "allowed_signers", "a") as file:
+        file.write(more)
+    done, path = ended(house, "viewed", who="ben", watch="all")
+    digest, own = kept_file(house, done, b"kept by ben"), f"{done.id}.a1-viewed"
+    (house.account / "work" / f"{own}.run" / "public").write_text("zlib\t--public\n")
+
+    def got(who: str) -> list[bytes]:
+        words = (f"log {own} 0", f"log {own} 2", f"file {digest} 0", f"file {digest} 0 {own}")
+        return [asked(house, each, role="reader", who=f"{who}@sun").stdout for each in words]
+
+    for gone in (False, True):
+        if gone:
+            assert asked(house, "put-tickets", proof(done, received=path.read_bytes())).returncode == 0 and not path.exists()
+        for view in (b"", b"fine\n"):
+            shown = house.account / "work" / f"{own}.public"
+            shown.unlink(missing_ok=True)
+            if view:
+                shown.write_bytes(view)
+            assert got("eve") == [view, view[2:], b"", b""]
+            for who in ("ben", "ada"):
+                assert got(who) == [b"hello\nworld\n", b"llo\nworld\n", b"kept by ben", b"kept by ben"], who
+    assert asked(house, f"log {own} 0", role="reader", who="eve@sun").returncode == 0
+
+
 def test_what_is_no_log_and_no_file_is_not_found(house: House) -> None:
     done, _ = ended(house, "zlib")
     log = house.account / "work" / f"{done.id}.a1-zlib.log"

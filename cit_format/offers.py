@@ -1,0 +1,140 @@
+"""The interfaces that a build account offers: executables in `interfaces/`, and what each prints for `--describe` (docs/format/interface.md).
+
+    ~/.cit/interfaces/zlib              NAME as jobs have it; what begins with a dot or can_build_ is none
+    ~/.cit/interfaces/.described/zlib   what it said last: a line on the program it was and how it went, then its rows
+
+A description is asked for anew when the program's file changes, and otherwise every hour.
+Fails: 66 not offered; 78 it does not describe itself, or others can write it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from pathlib import Path
+
+from . import body, description, document, home
+from .description import Description
+from .errors import CONFIG, NOT_FOUND, CitError
+from .grammar import NAME
+
+FOLDER, KEPT = "interfaces", ".described"
+PATIENCE = 2.0  # seconds for one description
+ALTOGETHER = 5.0  # and for all: who asks waits meanwhile
+LASTS, FAULT_LASTS = 3600.0, 300.0  # seconds until it is asked again, after an answer and after none
+MOST = 100  # interfaces of one account that others are told of
+GOOD, FAULT = "good", "fault"
+
+
+def names(account: Path) -> list[str]:
+    """The interfaces of the account at this cit home, whatever they say of themselves."""
+    try:
+        entries = os.listdir(account / FOLDER)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in entries if is_name(name) and os.access(account / FOLDER / name, os.X_OK) and (account / FOLDER / name).is_file())
+
+
+def is_name(name: str) -> bool:
+    """Whether a file of this name can be an interface."""
+    return bool(NAME.fullmatch(name)) and not name.startswith("can_build_")
+
+
+def program(account: Path, name: str) -> Path:
+    """The program of an interface; 66 where it is not offered, 78 where others can write it."""
+    path = account / FOLDER / name
+    if not is_name(name) or not os.access(path, os.X_OK) or not path.is_file():
+        raise CitError(NOT_FOUND, f"no interface {name[:64]} here", f"an executable {FOLDER}/{name[:64]} of the build account would be one")
+    if stat.S_IMODE(path.stat().st_mode) & 0o022:
+        raise CitError(CONFIG, f"others can write the interface {name}", f"chmod go-w {path}")
+    return path
+
+
+def described(account: Path, name: str, seconds: float = PATIENCE) -> Description:
+    """What an interface says of itself; 66 and 78 as above."""
+    path = program(account, name)
+    kept = account / FOLDER / KEPT / name
+    stamp = _stamp(path)
+    known = _known(kept, stamp)
+    if known is None:
+        known = _asked(path, seconds)
+        with contextlib.suppress(OSError):
+            kept.parent.mkdir(mode=0o700, exist_ok=True)
+            home.write_new(kept, body.row(stamp, known[0], known[1]) + known[2])
+    word, why, raw = known
+    if word != GOOD:
+        raise CitError(CONFIG, f"the interface {name} does not describe itself: {why}", f"{path} --describe prints rows of TSV and exits 0")
+    return description.parse(name, raw)
+
+
+def offered(account: Path) -> dict[str, Description | CitError]:
+    """All interfaces of an account, or why one cannot be offered."""
+    found: dict[str, Description | CitError] = {}
+    end = time.monotonic() + ALTOGETHER
+    for name in names(account):
+        try:
+            found[name] = described(account, name, max(0.0, min(PATIENCE, end - time.monotonic())))
+        except CitError as error:
+            found[name] = error
+    return found
+
+
+def good(account: Path) -> dict[str, Description]:
+    """Those that can be offered, as many as others are told of."""
+    found = [(name, each) for name, each in offered(account).items() if isinstance(each, Description)]
+    return dict(found[:MOST])
+
+
+def sections(account: Path) -> list[bytes]:
+    """What others are told: a section for each interface that can be offered."""
+    return [document.section("interface", "tsv", description.written(each), name=each.name) for each in good(account).values()]
+
+
+def _stamp(path: Path) -> str:
+    """What tells whether a program is still the same."""
+    found = path.stat()
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def _known(kept: Path, stamp: str) -> tuple[str, str, bytes] | None:
+    """What was said before of this very program, if that is not too long ago."""
+    with contextlib.suppress(OSError, CitError, ValueError, UnicodeDecodeError):  # none yet
+        age = time.time() - kept.stat().st_mtime
+        head, newline, raw = kept.read_bytes().partition(b"\n")
+        [[before, word, why]] = body.rows(head + newline)
+        if before == stamp and 0 <= age < (LASTS if word == GOOD else FAULT_LASTS):
+            return word, why, raw
+    return None
+
+
+def _asked(path: Path, seconds: float) -> tuple[str, str, bytes]:
+    """Ask a program to describe itself: GOOD and its rows, or FAULT and why."""
+    import signal
+    import subprocess
+
+    environment = {"HOME": os.path.expanduser("~"), "PATH": os.environ.get("PATH", os.defpath), "LC_CTYPE": "C.UTF-8"}
+    null = subprocess.DEVNULL
+    try:
+        running = subprocess.Popen(
+            [str(path), "--describe"], cwd=path.parent, env=environment, stdin=null, stdout=subprocess.PIPE, stderr=null, start_new_session=True
+        )
+    except OSError as error:
+        return FAULT, error.strerror or "it does not start", b""
+    try:
+        raw, _ = running.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return FAULT, f"no answer within {seconds:.0f} s", b""
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.stdout.close() if running.stdout else None
+        running.wait()
+    if running.returncode:
+        return FAULT, f"--describe ended with status {running.returncode}", b""
+    try:
+        description.parse(path.name, raw)
+    except CitError as error:
+        return FAULT, error.what, b""
+    return GOOD, "", raw
