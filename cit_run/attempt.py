@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import calls, check, checkout, environment, keep, public, record, run_as, sealing, secrets, workspace
+from . import calls, check, checkout, environment, keep, limits, public, record, run_as, sealing, secrets, workspace
 from .cit_format import body, clock, control, home, names, reply, secret, trust
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
@@ -80,11 +80,7 @@ def checked(attempt: Attempt) -> None:
         signed_script(job)
     reply.check(job)
     environment.asked_for(job)
-    for key in ("time", "start-within", "stall"):
-        try:
-            attempt.duration(key)
-        except CitError as error:
-            raise CitError(DATA, f"{key}: {error.what}", error.hint, job.label) from None
+    limits.check(job, attempt.said)
     directory = attempt.said.get("builddir", ".")
     if not isinstance(directory, str) or directory.startswith("/") or ".." in directory.split("/"):
         raise CitError(DATA, f"builddir {str(directory)[:80]!r} is not below the workspace", "name a directory without .. in it", job.label)
@@ -164,7 +160,14 @@ def order_as(given: Order, account: home.Account, job: Document) -> Order:
     if not other:
         return given
     program = str(account.settings.get("run-as-program") or os.path.join(environment.own_programs(), "cit-run"))
-    return given._replace(program=step("run_as", given.record, other, program), directory=given.workspace, always=bool(reply.text(job)))
+    return given._replace(
+        program=step("run_as", given.record, other, program),
+        directory=given.workspace,
+        always=bool(reply.text(job)),
+        mem=0,  # these are held there
+        tmp=0,
+        nice=0,
+    )
 
 
 def script_of(job: Document, place: Place) -> tuple[bytes, str]:
@@ -247,6 +250,7 @@ def ended(
     rows = environment.described(base, attempt.job, directory, other.machine if other else ()) + noted(f"{place.record}/environment")
     artefacts = keep.left_by(attempt.job, place)
     why = (noted(f"{place.record}/why") or [("", "")])[0][0] if ending.why == "before" else other.why if other else ""
+    why = why or limits.why(attempt.said, ending)
     restarts = other.restarts if other else ()
     written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why, restarts)
     return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")

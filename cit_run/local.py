@@ -15,14 +15,14 @@ import sys
 import threading
 from pathlib import Path
 
-from . import attempt, calls, environment, finishing, record, recovery, run_as, secrets, slots, workspace
+from . import attempt, calls, cores, environment, finishing, limits, record, recovery, run_as, secrets, slots, workspace
 from .attempt import Attempt
 from .cit_format import clock, frame, home, masks, messages, names, reader, trust
 from .cit_format.document import Document
 from .cit_format.errors import DENIED, IO, NO, OK, CitError, worst
 from .cit_format.reader import Faulty
 from .finishing import End
-from .shim import Ending, Shim
+from .shim import Ending, Order, Shim
 from .workspace import Place
 
 LOOK = 0.05  # seconds between two looks at a log that is shown
@@ -148,6 +148,12 @@ def attended(shim: Shim, mine: Attempt, place: Place, interrupt: Interrupt, show
     return ending
 
 
+def limited(mine: Attempt, order: Order, account: home.Account) -> Order:
+    """The order with its limits: as in a pass, of which nothing else is known here."""
+    own = cores.chosen(mine.integer("cpus"), sorted(os.sched_getaffinity(0)), [])
+    return limits.limited(order, mine, account.settings, own, limits.group_of(account.settings))
+
+
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +161,8 @@ def filtered(account: home.Account) -> int:
     """Run each job of stdin in order and write it, with its result, to stdout."""
     base = {**environment.of_account(account.settings), "PATH": os.environ.get("PATH", environment.PATH)}
     is_shown = sys.stdout.isatty()
-    shim, interrupt = Shim(), Interrupt()
+    rlimits = limits.rlimits(account.settings)
+    shim, interrupt = Shim(rlimits), Interrupt()
     said: list[tuple[int, bool]] = []
     for item in reader.documents(frame.unframed(lambda size: os.read(0, size))):
         try:
@@ -196,12 +203,12 @@ def represented(account: home.Account) -> int:
     secrets.check(account, job)
     attempt.checked(mine)
     _callable(account, job)
-    interrupt, shim = Interrupt(), Shim()
+    interrupt, shim = Interrupt(), Shim(limits.rlimits(account.settings))
     threading.Thread(target=cancelled_at_end, daemon=True).start()
     base = environment.of_account(account.settings)
     place, before = attempt.laid_out(mine, account, 1, unused(account / "work", mine.own))
     account.note([(mine.own, "started", f"{workspace.short(place)}, for {os.environ.get('SUDO_USER', 'another account')}")], "run")
-    shim.give(attempt.order(mine, place, base, before, account.path, bound=True))
+    shim.give(limited(mine, attempt.order(mine, place, base, before, account.path, bound=True), account))
     ending = attended(shim, mine, place, interrupt, Show(place, raw=True))
     shim.dismiss()
     end = End(mine, place, ending)
@@ -215,7 +222,7 @@ def ran(mine: Attempt, account: home.Account, base: dict[str, str], shim: Shim, 
     own = unused(account / "work", mine.own)
     place, before = attempt.laid_out(mine, account, 1, own)
     account.note([(mine.own, "started", f"{workspace.short(place)}, by hand")], "run")
-    shim.give(attempt.order(mine, place, base, before, account.path, bound=True))
+    shim.give(limited(mine, attempt.order(mine, place, base, before, account.path, bound=True), account))
     ending = attended(shim, mine, place, interrupt, Show(place) if is_shown else None)
     end = End(mine, place, ending)
     document = finishing.document_of(end, account, base)

@@ -28,11 +28,12 @@ HELPER = next((path for path in ("/usr/bin/setsid", "/bin/setsid") if os.access(
 Figures = list[tuple[str, int]]  # of wait4, named as in a result
 
 
-def spawned(argv: list[str], directory: str, log: str, environment: dict[str, str]) -> int:
-    """Start a process as leader of a session of its own; its pid. It becomes our child when setsid(1) has ended."""
+def spawned(argv: list[str], directory: str, log: str, environment: dict[str, str], program: str) -> int:
+    """Start a process as leader of a session of its own; its pid. It becomes our child when setsid(1) has ended. `program` is what `argv` is to
+    run in the end."""
     os.chdir(directory)
-    if not os.access(argv[0], os.X_OK):
-        raise OSError(errno.EACCES if os.path.exists(argv[0]) else errno.ENOENT, "no such program, or not to be run")
+    if not os.access(program, os.X_OK):
+        raise OSError(errno.EACCES if os.path.exists(program) else errno.ENOENT, "no such program, or not to be run")
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),

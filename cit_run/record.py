@@ -16,6 +16,7 @@ WHY = {
     "deadline": "not done by its deadline",
     "cancel": "cancelled",
     "memory": "more memory than it may use",
+    "tmp": "more disk than it may use",
     "lost": "its supervisor was killed, or the machine went down; how it ended is not known",
     "exec": "its program could not be started; the log says why",
     "before": "what it needs could not be laid out; the log says why",
@@ -53,8 +54,10 @@ def status(ending: Ending) -> int:
         return 124
     if ending.why in ("lost", "before"):
         return FAILED_HERE
-    if ending.why == "cancel":
+    if ending.why in ("cancel", "tmp"):
         return 128 + (ending.signal or 15)
+    if ending.why == "memory":
+        return 128 + (ending.signal or 9)
     return 128 + ending.signal if ending.signal else ending.exit
 
 

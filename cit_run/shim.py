@@ -11,9 +11,14 @@ import marshal
 import os
 import socket
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
 from .cit_format import clock
+from .cit_format.errors import CitError
+
+MOST = 1 << 16  # bytes of a status that are looked at
 
 _PR_SET_CHILD_SUBREAPER = 36
 _FAR = "import sys; sys.path.append({!r}); from {}.supervise import serve; serve()"
@@ -40,13 +45,21 @@ class Order(NamedTuple):
     private: list[str] = []  # paths that are removed after that
     check: list[str] = []  # asked before the program, where it starts: not ready where it does not end with 0
     patience: float = 0.0  # seconds that it may take
+    mem: int = 0  # bytes of memory, 0: any
+    tmp: int = 0  # bytes that the workspace may take, 0: any
+    log_limit: int = 0  # bytes of a log, 0: any
+    nice: int = 0
+    cores: list[int] = []  # the processors that it keeps to; none: all that there are
+    group: str = ""  # directory of its own cgroup, where it gets one
+    group_home: str = ""  # and of that in which its shim lives
+    pids: int = 0  # processes in it
 
 
 class Ending(NamedTuple):
     """How a job ended: exit status, signal (0: none), why, the program's start and end (microseconds), and wait4's figures.
 
-    why: empty, or time, stall, deadline, cancel, exec (not started), before (a step before it failed), check (it said that the job is
-    not ready), lost (its shim was killed), unready (never begun, for want of disk space).
+    why: empty, or time, stall, deadline, cancel, memory, tmp, exec (not started), before (a step before it failed), check (it said that the
+    job is not ready), lost (its shim was killed), unready (never begun, for want of disk space).
     """
 
     exit: int
@@ -65,33 +78,47 @@ class Status(NamedTuple):
     pid: int = 0
     start: str = ""
     ending: Ending | None = None
+    cores: tuple[int, ...] = ()
 
 
 def read_status(record: str) -> Status | None:
-    """What a job's record says; None where no shim has begun it."""
+    """What a job's record says; None where no shim has begun it. A job can write there: what is no line of ours says nothing."""
     try:
-        with open(f"{record}/status", "rb", 0) as stream:
-            lines = stream.read().decode("utf-8", "replace").split("\n")[:-1]
-    except FileNotFoundError:
+        fd = os.open(f"{record}/status", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
         return None
+    try:
+        lines = os.read(fd, MOST).decode("utf-8", "replace").split("\n")[:-1]
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
     found = Status()
     for line in lines:
-        fields = line.split("\t")
-        said = dict(field.partition(" ")[::2] for field in fields[2:])
-        if fields[1:2] == ["started"]:
-            found = found._replace(shim=int(said["shim"]), begun=clock.parse(fields[0]))
-        elif fields[1:2] == ["running"]:
-            found = found._replace(pid=int(said["pid"]), start=said.get("start", ""))
-        elif fields[1:2] == ["ended"]:
-            found = found._replace(ending=ending(line))
+        with contextlib.suppress(ValueError, KeyError, CitError):
+            found = noted(found, line)
     return found if lines else None
+
+
+def noted(so_far: Status, line: str) -> Status:
+    """The status with one line more; ValueError, KeyError or CitError where it is none."""
+    fields = line.split("\t")
+    said = dict(field.partition(" ")[::2] for field in fields[2:])
+    if fields[1:2] == ["started"]:
+        cores = tuple(int(core) for core in said.get("cores", "").split(",") if core)
+        return so_far._replace(shim=int(said["shim"]), begun=clock.parse(fields[0]), cores=cores)
+    if fields[1:2] == ["running"]:
+        return so_far._replace(pid=int(said["pid"]), start=said.get("start", ""))
+    if fields[1:2] == ["ended"]:
+        return so_far._replace(ending=ending(line))
+    return so_far
 
 
 def is_running(record: str) -> bool:
     """Whether a living shim has this job under way: it holds the lock."""
     try:
-        fd = os.open(f"{record}/status", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = os.open(f"{record}/status", os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,11 +144,11 @@ def ending(line: str) -> Ending:
 class Shim:
     """A shim of ours: its pid and its socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, rlimits: Mapping[str, int] = MappingProxyType({})) -> None:
         near, far = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
-            _become(far.fileno())
+            _become(far.fileno(), rlimits)
         far.close()
         self.socket = near
         self.buffer = b""
@@ -151,11 +178,23 @@ class Shim:
             os.waitpid(self.pid, 0)
 
 
-def _become(fd: int) -> NoReturn:
+def hold(rlimits: Mapping[str, int]) -> None:
+    """Hold this process, and all that it starts, to these limits, and to lower ones where it is held to such already."""
+    import resource
+
+    for name, wanted in rlimits.items():
+        which = getattr(resource, name)
+        hard = resource.getrlimit(which)[1]
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(which, (most, most))
+
+
+def _become(fd: int, rlimits: Mapping[str, int]) -> NoReturn:
     """In the forked child: become the far end, with its socket as descriptor 3 and nothing else of ours."""
     import ctypes
 
     try:
+        hold(rlimits)
         os.dup2(fd, 3)  # inheritable
         os.closerange(4, 1 << 16)
         os.setsid()

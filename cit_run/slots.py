@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Union
 
-from . import attempt, recovery, workspace
+from . import attempt, cores, limits, recovery, workspace
 from .attempt import Attempt
 from .cit_format import clock, control, home, messages
 from .cit_format.errors import BUG, IO, OK, CitError, worst
@@ -20,10 +20,11 @@ DEATHS = 3  # shims that may die before they have begun a job
 
 
 class Running(NamedTuple):
-    """A job that has been handed to a shim, and where it runs."""
+    """A job that has been handed to a shim, where it runs, and the processors that it keeps to (none: any)."""
 
     attempt: Attempt
     place: Place
+    cores: Sequence[int] = ()
 
 
 Over = Union[End, Attempt]  # a job that is over, or one that its shim never began
@@ -37,7 +38,10 @@ class Slots:
         self.count = count
         self.cpus = cpus
         self.base = base
-        self.idle: list[Shim] = [Shim()]  # the first one starts while we look what there is to do
+        self.group = limits.group_of(account.settings)
+        self.rlimits = limits.rlimits(account.settings)
+        self.there = sorted(os.sched_getaffinity(0))
+        self.idle: list[Shim] = [Shim(self.rlimits)]  # the first one starts while we look what there is to do
         self.running: dict[Shim, Running] = {}
         self.adopted: list[Running] = []  # with a shim of a pass before us
         self.cancelled: set[str] = set()  # their shims have been told
@@ -68,11 +72,19 @@ class Slots:
     def begin(self, wanted: Attempt) -> tuple[str, str, str]:
         """Give a job its workspace and a shim; its line for the log of moves."""
         place, before = attempt.laid_out(wanted, self.account, self.count, wanted.own)
-        shim = self.idle.pop() if self.idle else Shim()
-        self.running[shim] = Running(wanted, place)
+        shim = self.idle.pop() if self.idle else Shim(self.rlimits)
+        own = self.cores(wanted)
+        self.running[shim] = Running(wanted, place, own)
+        order = limits.limited(attempt.order(wanted, place, self.base, before, self.account.path), wanted, self.account.settings, own, self.group)
         with contextlib.suppress(BrokenPipeError):  # it is heard of like any other shim that has died
-            shim.give(attempt.order_as(attempt.order(wanted, place, self.base, before, self.account.path), self.account, wanted.job))
+            shim.give(attempt.order_as(order, self.account, wanted.job))
         return wanted.own, "started", f"{workspace.short(place)}, cpus {wanted.cpus}"
+
+    def cores(self, wanted: Attempt) -> list[int]:
+        """The processors that a job keeps to, beside those that run."""
+        taken = [running.cores for running in self.running.values()]
+        taken += [status.cores for running in self.adopted if (status := read_status(running.place.record))]
+        return cores.chosen(wanted.integer("cpus"), self.there, taken)
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
@@ -108,7 +120,8 @@ class Slots:
             if self.deaths > DEATHS:
                 raise CitError(BUG, "shims end before they begin a job", "log/on-arrival of the account may say why")
             return [running.attempt]
-        return [End(*running, recovery.lost(*running) if isinstance(ending, str) else ending)]
+        mine, place = running.attempt, running.place
+        return [End(mine, place, recovery.lost(mine, place) if isinstance(ending, str) else ending)]
 
     # --- wishes ---------------------------------------------------------------------------------------------------
 

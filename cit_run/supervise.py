@@ -88,7 +88,7 @@ def attended(job: Job) -> tuple[str, bool]:
         if before:  # another shim was quicker: its word counts
             return ended_line(before) or line("ended", why="lost"), True
         try:
-            note(status, line("started", shim=os.getpid()))
+            note(status, line("started", shim=os.getpid(), cores=",".join(map(str, job.cores))))
         except OSError as error:
             return line("unready", why=error.strerror), True
         end, clean = run(job, status)
@@ -126,9 +126,12 @@ def run(job: Job, status: int) -> tuple[str, bool]:
         started = time.monotonic()
         exit_status, number, figures = watch.step(job.program, job.directory, note_pid=True)
     wall = int((time.monotonic() - started) * 1000)
+    watch.confined.kill()
     clean = processes.buried()
     watch.times.close()
-    ended = line("ended", exit=exit_status, signal=number, why=watch.why, wall_ms=wall, **dict(figures))
+    short = watch.confined.close(exit_status or number)
+    watch.why = watch.why or short
+    ended = line("ended", exit=exit_status, signal=number, why=watch.why, wall_ms=wall, **dict(figures), **watch.over())
     if job.conceal and size_of(job.log):
         watch.bounded = False
         watch.step(job.conceal, job.record)

@@ -11,6 +11,7 @@ import select
 import time
 
 from . import processes
+from .confining import Confined, Guards
 from .processes import Figures, signal
 from .status import line, note
 from .timing import Times
@@ -43,6 +44,14 @@ class Job:
     private: list[str]
     check: list[str]
     patience: float
+    mem: int
+    tmp: int
+    log_limit: int
+    nice: int
+    cores: list[int]
+    group: str
+    group_home: str
+    pids: int
 
     def __init__(self, order: dict[str, object]) -> None:
         self.__dict__.update(order)
@@ -75,9 +84,12 @@ class Watch:
         self.stirred = 0.0
         self.paused_at = 0.0
         self.times = Times(job.log, job.record)
+        self.confined = Confined(job)
+        self.guards = Guards()
 
     def begin(self) -> None:
         """The limits of the program count from here."""
+        self.guards = self.confined.begin()
         self.stall = self.job.stall
         self.stirred = time.time()
         self.end_at = time.monotonic() + self.job.limit if self.job.limit else 0.0
@@ -98,7 +110,9 @@ class Watch:
             if self.why:
                 return 0, 0, []
         try:
-            pid = processes.spawned(argv, directory, self.times.opened() if self.bounded else self.job.log, self.job.environment)
+            log = self.times.opened() if self.bounded else self.job.log
+            with self.confined:
+                pid = processes.spawned([*self.confined.before, *argv], directory, log, self.job.environment, argv[0])
         except OSError as error:
             self.log(f"cit-run: cannot start {argv[0]}: {error.strerror}\n")
             self.why = "exec"
@@ -166,6 +180,8 @@ class Watch:
             waits.append(self.stall - self.silence())
         if self.job.deadline:
             waits.append(self.job.deadline - time.time())
+        if self.guards and not self.paused_at:
+            waits += [guard.due - now for guard in self.guards]
         return max(0.0, min(waits)) if waits else None
 
     def decide(self, now: float, pid: int = 0) -> None:
@@ -188,14 +204,24 @@ class Watch:
                 self.why = "time"
             elif self.stall and not self.paused_at and self.silence() >= self.stall:
                 self.why = "stall"
-            if self.why and pid:
+            elif pid and not self.paused_at:
+                self.why = next((guard.why for guard in self.guards if guard.look(now)), "")
+            if self.why == "memory":  # while it is asked to end it would take more
+                self.confined.kill()
+                self.kill_at = now + 0.1
+            elif self.why and pid:
                 self.kill_at = now + GRACE
                 processes.group_signalled(pid, signal.SIGTERM)
                 processes.signalled(signal.SIGCONT)
         elif now >= self.kill_at:
-            processes.signalled(signal.SIGKILL)
+            self.confined.kill()
             self.kill_at = now + 0.1
         asked.difference_update((signal.SIGUSR1, signal.SIGUSR2))
+
+    def over(self) -> dict[str, int]:
+        """Figures of the limit that was reached."""
+        found = [guard.over for guard in self.guards if guard.why == self.why]
+        return {"over": found[0]} if found else {}
 
     def tell(self, word: str) -> None:
         try:

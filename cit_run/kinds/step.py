@@ -13,7 +13,7 @@ import os
 import sys
 from typing import NoReturn
 
-from .. import attempt, environment, recovery, status, workspace
+from .. import attempt, environment, limits, recovery, status, workspace
 from ..attempt import Attempt
 from ..cit_format import body, clock, control, home, messages, reader, spool, wake
 from ..shim import Ending, Order
@@ -80,10 +80,11 @@ def ordered(account: home.Account, mine: Attempt, here: Here) -> Order:
     base = {**environment.of_account(account.settings), **here.variables}
     if "CIT_HOST" in os.environ:
         base["CIT_HOST"] = os.environ["CIT_HOST"]  # who pushes jobs from here is the same person as at home
-    cores = len(os.sched_getaffinity(0))
-    place, before = attempt.laid_out(mine, account, cores, mine.own)
+    there = len(os.sched_getaffinity(0))
+    place, before = attempt.laid_out(mine, account, there, mine.own)
     workspace.written(f"{place.record}/machine", body.tsv([*environment.machine(), *here.rows]))
-    return attempt.order_as(attempt.order(mine, place, base, before, account.path), account, mine.job)
+    order = limits.limited(attempt.order(mine, place, base, before, account.path), mine, account.settings)
+    return attempt.order_as(order, account, mine.job)
 
 
 def become(account: home.Account, order: Order | None, variables: dict[str, str]) -> NoReturn:
