@@ -177,7 +177,8 @@ def main(
     jobs = listed(there, wish, now, asked(there, everything, bool(named)))
     kept, left_out = (jobs, {}) if everything or form != screen.TABLE else shortened(jobs)
     if kept or form != screen.TABLE:
-        screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, [job.row() for job in kept], form, [job.shown(now) for job in kept])
+        shown = [job.shown(now) for job in kept] if form == screen.TABLE else None  # which looks into documents
+        screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, [job.row() for job in kept], form, shown)
     else:
         messages.tell("note", "no jobs" if wish.is_plain else "no such jobs", hint="" if everything else "older ones: cit ls --all")
     for word, count in left_out.items():

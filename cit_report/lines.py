@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from . import moves, places, screen, story
-from .cit_format import body, clock, home, messages, reader
+from . import first, moves, places, screen, story
+from .cit_format import body, clock, glance, home, messages, reader
 from .cit_format.errors import CitError
 from .places import Copy, Home
 
@@ -43,10 +43,21 @@ class Job(NamedTuple):
         task = "" if self.copy.file.task is None else f"_{self.copy.file.task}"
         return {
             **self.row(),
+            "name": self.copy.file.name + (first.MARK if first.is_changed(self.copy.path) else ""),
             "short": self.copy.file.id[-6:] + task,
             "elapsed": None if self.elapsed is None else clock.duration_text(self.elapsed),
-            "when": screen.when(self.when, now),
+            "when": (screen.when(self.when, now) or "") + self.held(now),
         }
+
+    def held(self, now: int) -> str:
+        """How long its workspace stays for its author, where it failed and said so."""
+        if self.state not in first.FAILED:
+            return ""
+        try:
+            until = first.held_until(glance.at(self.copy.path).text("hold-on-failure") or None, self.state, self.when)
+        except FileNotFoundError:
+            return ""
+        return f" held {clock.duration_text(until - now)}" if until and until > now else ""
 
 
 def state(copy: Copy, said: moves.Facts) -> str:

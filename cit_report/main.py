@@ -15,14 +15,16 @@ from typing import Optional
 
 import typer
 
-from . import screen, story
+from . import first, screen, story
 from .cit_format import clock, command, inputs, messages
 
 READS = {
     "artefact": "1",
     "assignment": "1",
     "builder": "1",
+    "change": "1",
     "control": "1",
+    "environment": "1",
     "event": "1",
     "job": "1",
     "keep": "1",
@@ -63,7 +65,7 @@ KEYS = (
     "ended",
 )
 COLUMNS = (
-    *(screen.Column(key) for key in (*KEYS, *story.FIGURES, "log", "log-bytes", "why")),
+    *(screen.Column(key) for key in (*KEYS, *story.FIGURES, "log", "log-bytes", "changed", "why")),
     screen.Column("short", "ID"),
     screen.Column("Name", "NAME", yields=True),
     screen.Column("State", "STATE"),
@@ -86,7 +88,7 @@ def shown(told: story.Story, now: int) -> dict[str, screen.Value]:
     ran, cpu, memory = story.elapsed(told, now), [told.get(f"{who}-ms") for who in ("user", "system")], told.get("max-rss-kib")
     return {
         "short": str(told["id"])[-6:] + ("" if told.get("task") is None else f"_{told['task']}"),
-        "Name": told["name"],
+        "Name": f"{told['name']}{first.MARK if told.get('changed') else ''}",
         "State": told["state"] or told["kind"],
         "end": f"signal {told['signal']}" if told.get("signal") else told.get("exit"),
         "where": told.get("builder"),

@@ -14,7 +14,7 @@ from typing import Optional
 
 import typer
 
-from . import far, look, places, remote, screen, story
+from . import far, first, look, places, remote, screen, story
 from .cit_format import body, clock, messages
 from .cit_format.errors import NOT_FOUND, OK, CitError
 from .look import Seen
@@ -35,6 +35,9 @@ ASKED = (
     "array",
     "latest",
     "parent",
+    "workspace",
+    "environment",
+    "hold-on-failure",
 )
 
 
@@ -45,8 +48,10 @@ def facts(job: Seen) -> dict[str, screen.Value]:
     """Everything that is known of the job, in the order in which it is shown."""
     wanted = job.document.table("job") if job.document.kind == "job" else {}
     log, workspace = job.log, job.work()
+    held = first.held_until(wanted.get("hold-on-failure"), job.state, job.told.get("ended"))
     return {
         **job.told,
+        "changed": first.changes(job.document),
         "key": str(wanted["key"]) if "key" in wanted else None,
         "asked": [f"{key}={_written(wanted[key])}" for key in ASKED if key in wanted],
         "script": script(job),
@@ -55,6 +60,8 @@ def facts(job: Seen) -> dict[str, screen.Value]:
         "document": os.path.abspath(job.path),
         "log": str(log) if log else job.told.get("log"),
         "workspace": os.path.realpath(workspace) if workspace else None,
+        "built": first.built(job.document),
+        "held-until": None if held is None else body.Time(held),
     }
 
 
@@ -76,7 +83,9 @@ def script(job: Seen) -> str | None:
 def page(job: Seen, now: int) -> list[tuple[str, str]]:
     """The page for people: a word on the left, what there is to say on the right, which may have several lines."""
     told, known = job.told, facts(job)
+    held = known["held-until"]
     rows = [
+        ("changed", listed(known["changed"])),
         ("state", state(told)),
         ("why", screen.text(told.get("why"))),
         ("job", f"{job.document.name}  {job.document.id}"),
@@ -90,10 +99,17 @@ def page(job: Seen, now: int) -> list[tuple[str, str]]:
         ("document", str(known["document"])),
         ("log", "  ".join(filter(None, (screen.text(known["log"]), size(job))))),
         ("workspace", screen.text(known["workspace"])),
+        ("built", listed(known["built"])),
+        ("held", f"until {clock.iso(held)}: cit shell {job.short}" if isinstance(held, int) and held > now else ""),
         ("kept", "\n".join(known["artefacts"][1:]) if isinstance(known["artefacts"], list) else ""),
         ("signed", ", ".join(signatures(known))),
     ]
     return [(word, said) for word, said in rows if said]
+
+
+def listed(several: screen.Value) -> str:
+    """Several things, a line each."""
+    return "\n".join(map(str, several)) if isinstance(several, list) else ""
 
 
 def state(told: story.Story) -> str:
@@ -186,7 +202,7 @@ def main(
     """One job whole: who, what, state, times, figures, and where everything lies."""
     form = screen.form(table, tsv, json)
     there, now = places.here(queue), clock.now()
-    first = True
+    is_first = True
     for job in [each for wanted in jobs or ["last"] for each in found(wanted, there, now, path or identity)]:
         if raw:
             sys.stdout.buffer.write(job.document.raw)
@@ -199,9 +215,9 @@ def main(
             rows = [(key, screen.text(value)) for key, value in facts(job).items() if value not in (None, [], "")]
             sys.stdout.write(b"".join(body.row(key, said) for key, said in [("key", "value"), *rows]).decode())
         else:
-            sys.stdout.write("" if first else "\n")
+            sys.stdout.write("" if is_first else "\n")
             for word, said in page(job, now):
                 lines = messages.clean(said).split("\n") if word != "state" else [said]
                 sys.stdout.write("".join(f"{word if number == 0 else '':<10} {line}\n" for number, line in enumerate(lines)))
-        first = False
+        is_first = False
     return OK

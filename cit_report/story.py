@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Union
 
+from . import first
 from .cit_format import body, clock, trust
 from .cit_format.document import Document
 from .cit_format.errors import CitError
@@ -33,6 +34,7 @@ def told(document: Document) -> Story:
     story: Story = {"id": document.id, "name": document.name, "kind": document.kind, "state": None}
     if document.kind == "job":
         story.update(_job(document))
+        story["changed"] = "; ".join(first.changes(document)) or None
     else:
         said = _table(document, document.kind)
         word = said.get("state") or said.get("action")

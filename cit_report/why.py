@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import again, far, look, places, queues, remote, screen, story, weighed
+from . import again, far, first, look, places, queues, remote, screen, story, weighed
 from .cit_format import clock, control, glance, home, masks, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
@@ -191,16 +191,24 @@ def main(
         found, given = answer(job, now), weighed.weighed(job.document)
         if json:
             values = {"id": job.document.id, "name": job.document.name, "state": job.state, "why": found.sentence, "lines": found.lines}
+            values["changed"], values["built"] = tuple(first.changes(job.document)), tuple(first.built(job.document))
             values["weighed"] = tuple(f"attempt {each.attempt}: {line}" for each in given for line in each.lines)
             todo = [command for command, _ in found.next]
             sys.stdout.write(screen.as_json([screen.Column(key) for key in (*values, "next")], {**values, "next": todo}))
             continue
+        for change in first.changes(job.document):
+            print(f"changed: {messages.clean(change)}")
         state = screen.line(job.state)
         sentence = screen.wrapped(f"{job.short}-{job.document.name} {state}: {messages.clean(found.sentence)}.")
         print(sentence.replace(f" {state}:", f" {screen.coloured(state)}:", 1))
         if not quiet:
-            print("".join(f"{line}\n" for line in page(found, weighed.told(given))), end="")
+            print("".join(f"{line}\n" for line in [*built(job), *page(found, weighed.told(given))]), end="")
     return OK
+
+
+def built(job: Seen) -> list[str]:
+    """How it was built, where that is told."""
+    return [f"built {messages.clean(line)}" for line in first.built(job.document)]
 
 
 def page(found: Answer, told: list[tuple[str, tuple[str, ...]]]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import calls, check, checkout, environment, keep, limits, public, record, run_as, sealing, secrets, workspace
+from . import calls, check, checkout, environment, held, keep, limits, public, record, reuse, run_as, sealing, secrets, workspace
 from .cit_format import body, clock, control, home, names, reply, secret, trust
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
@@ -129,6 +129,7 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
     own = environment.of_job(base, attempt.job, attempt.number, attempt.task, place.workspace, place.private)
     is_sealed = bool(reply.text(attempt.job))
     viewed = public.is_wanted(place.record) and not is_sealed
+    leaves = attempt.said.get("workspace") == "incremental" and not is_sealed
     return Order(
         record=place.record,
         workspace=place.workspace,
@@ -140,8 +141,9 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
         after=[
             *([step("public", place.record, place.log)] if viewed else []),
             step("keep", str(account), os.path.basename(place.link), place.workspace, packages=is_sealed),
+            *([step("leaving", place.record, place.workspace)] if leaves else []),
         ],
-        always=is_sealed or viewed or attempt.job.find("keep") is not None,
+        always=is_sealed or viewed or leaves or attempt.job.find("keep") is not None,
         environment=own,
         conceal=step("conceal", place.log, place.private) if place.private else [],
         private=[place.private, secrets.place_of(account, os.path.basename(place.link))] if place.private else [],
@@ -202,19 +204,24 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
     if for_whom:
         sealing.begin(f"{account.path}/work", own, for_whom)
     if run_as.account_of(account.settings, attempt.job):
-        return workspace.laid_out(f"{account.path}/work", own, attempt.job.name, {"job": run_as.submitted(attempt.job)}, slots, False), []
+        return workspace.laid_out(f"{account.path}/work", own, attempt.job.name, {"job": run_as.submitted(attempt.job)}, slots), []
     job, is_secret = attempt.job, secrets.has_any(attempt.job)
     files, why = program_files(account, job)
+    files.update(held.file(attempt.duration("hold-on-failure"), account.settings))
     globs = job.find("keep")
     if globs is not None:
         files["keep"] = globs.body()
-    before = []
+    incremental = attempt.said.get("workspace") == "incremental"
+    before = ["reuse"] if incremental else []
     if checkout.needed(job):
         before.append("checkout")
-    if before or is_secret:
+    if "environment" in attempt.said:
+        before.append("components")
+    if before or is_secret or held.HOLD in files or "builddir" in attempt.said or job.find("env") is not None:
         files[checkout.INPUT] = job.raw
-    incremental = attempt.said.get("workspace") == "incremental"
-    place = workspace.laid_out(f"{account.path}/work", own, job.name, files, slots, incremental)
+    place = workspace.laid_out(f"{account.path}/work", own, job.name, files, slots, reuse.owner(job) if incremental else "")
+    if incremental:
+        workspace.written(f"{place.record}/{reuse.BEFORE}", reuse.written(place.before))
     steps = [step(module, place.record, place.workspace) for module in before]
     try:
         place = place._replace(private=secrets.handed_over(job, account.path, own) if is_secret else "")

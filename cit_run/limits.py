@@ -18,7 +18,7 @@ from .shim import Ending, Order
 if TYPE_CHECKING:
     from .attempt import Attempt
 
-DURATIONS, SIZES = ("time", "start-within", "stall"), ("mem", "tmp")
+DURATIONS, SIZES = ("time", "start-within", "stall", "hold-on-failure"), ("mem", "tmp")
 OPEN_FILES = 16384
 PROCESSES = 16384
 LOG_LIMIT = "256M"

@@ -58,9 +58,11 @@ def is_idle(account: home.Account) -> bool:
 
 
 def main(
+    words: Optional[list[str]] = typer.Argument(None, metavar="[-- COMMAND...]", help="Of --shell: what to run instead of a shell"),
     source: Optional[str] = typer.Option(None, "--from", metavar="SPOOL", help="inbox: make a pass over the account; without it, a filter"),
     to: Optional[str] = typer.Option(None, "--to", metavar="SPOOL", help="finished: where results go"),
     represent: bool = typer.Option(False, "--represent", help="Run one job for the account that started us by sudo: docs/howto/run-as.md"),
+    shell: Optional[str] = typer.Option(None, "--shell", metavar="COPY-NAME", help="A shell, or the command after --, where a job ran and as it ran"),
     slots: Optional[int] = typer.Option(None, "--slots", min=1, help="Jobs at once; else as many as this account has cores"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks"),
@@ -68,6 +70,12 @@ def main(
     """Run jobs and record how they ended."""
     messages.set_up("cit-run", quiet, verbose)
     account = home.Account(home.own_account().path.absolute())
+    if words and shell is None:
+        raise CitError(USAGE, f"{words[0][:60]} is no option", "a job comes on stdin: cit-trigger -- COMMAND | cit-run")
+    if shell is not None:
+        from . import inside
+
+        return inside.entered(account, shell, words or [])
     if source is None:
         if to is not None:
             raise CitError(USAGE, "--to without --from", "between spools: --from inbox --to finished; a filter has neither")

@@ -16,7 +16,7 @@ import stat
 import time
 from typing import NamedTuple
 
-from . import sealing
+from . import held, reuse, sealing
 from .cit_format import clock, names
 from .cit_format.spool import Lock, write_all
 from .shim import is_running, read_status
@@ -36,32 +36,35 @@ class Place(NamedTuple):
     record: str
     remove: tuple[str, ...] = ()
     private: str = ""
+    before: reuse.Before = reuse.Before("", "")  # what an incremental build goes on from
 
 
 class Slot(NamedTuple):
-    """A directory of builds of one name: its number, BUSY, GOOD, FAILED or FREE, and when its last job was begun or ended (microseconds)."""
+    """A directory of builds of one name: its number, BUSY, GOOD, FAILED or FREE, when its last job was begun or ended (microseconds), and who may
+    build upon what lies there (reuse.owner; empty: nobody)."""
 
     number: int
     state: str
     changed: float
+    base: str = ""
 
 
 # --- decisions ------------------------------------------------------------------------------------------------------
 
 
-def chosen(found: list[Slot], slots: int, incremental: bool) -> tuple[int, bool]:
+def chosen(found: list[Slot], slots: int, owner: str = "") -> tuple[int, bool]:
     """Which slot a job gets, and whether it keeps what lies there.
 
-    Incremental: the directory of the job before, if that succeeded. Clean: the first one that succeeded; else one never
-    used, as long as the builder has fewer of this name than slots; else a failed one, the oldest; else a new one.
+    Incremental (`owner` is whose): of the directories that may be built upon the one that succeeded last. Clean: the first one that
+    succeeded and that nobody means to build upon; else one never used, as long as the builder has fewer of this name than slots; else
+    of all that are idle the oldest; else a new one.
     """
     idle = [slot for slot in found if slot.state != BUSY]
-    if incremental and idle:
-        last = max(idle, key=lambda slot: slot.changed)
-        if last.state == GOOD:
-            return last.number, True
+    mine = [slot for slot in idle if slot.state == GOOD and owner and slot.base == owner]
+    if mine:
+        return max(mine, key=lambda slot: slot.changed).number, True
     for state in (GOOD, FREE):
-        number = min((slot.number for slot in idle if slot.state == state), default=None)
+        number = min((slot.number for slot in idle if slot.state == state and not slot.base), default=None)
         if number is not None:
             return number, False
     taken = {slot.number for slot in found}
@@ -69,6 +72,20 @@ def chosen(found: list[Slot], slots: int, incremental: bool) -> tuple[int, bool]
     if unused < slots or not idle:
         return unused, False
     return min(idle, key=lambda slot: slot.changed).number, False
+
+
+def no_base(found: list[Slot], owner: str) -> str:
+    """Why there is nothing that an incremental build of this owner can go on from."""
+    if not found:
+        return "the first build of this name"
+    if any(slot.base == owner for slot in found):
+        return "the build before is at work, or did not end well"
+    last = max(found, key=lambda slot: slot.changed)
+    return {
+        BUSY: "the build before is at work",
+        FAILED: "the build before did not end well",
+        GOOD: "no build before was an incremental one of the same submitter and queue",
+    }.get(last.state, "no build of this name has ended well")
 
 
 def folder(name: str) -> str:
@@ -94,8 +111,8 @@ def short(place: Place) -> str:
     return "/".join(["work", *place.workspace.split("/")[-2:]])
 
 
-def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int, incremental: bool) -> Place:
-    """Give an attempt a workspace, its links, and a record with `files` in it."""
+def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int, owner: str = "") -> Place:
+    """Give an attempt a workspace, its links, and a record with `files` in it; `owner` is whose build it is, where it is an incremental one."""
     home = f"{work}/{folder(name)}"
     with contextlib.suppress(FileExistsError):
         os.mkdir(home, 0o700)
@@ -104,14 +121,15 @@ def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int
         found = []
         for existing in sorted(int(entry) for entry in entries if entry.isdigit()):
             found.append(slot(work, home, existing))
-            if found[-1].state == GOOD and not incremental:
+            if found[-1].state == GOOD and not owner and not found[-1].base:
                 break  # the others would not change the choice
-        number, keeps = chosen(found, slots, incremental)
+        number, keeps = chosen(found, slots, owner)
+        base = last_record(work, home, number) if keeps else ""
         old = [f"{home}/{entry}" for entry in entries if entry.startswith(".old-")]
         made = place(work, own, f"{home}/{number}")
         left(work, home, number)
         if not keeps:
-            old += cleared(home, number)
+            old += forgotten(work, home, number) + cleared(home, number)
         for directory in (made.workspace, made.record):
             if not os.path.isdir(directory):
                 os.mkdir(directory, 0o700)
@@ -120,7 +138,12 @@ def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int
         written(f"{made.record}/{file}", content, 0o700 if file == "script" else 0o600)
     linked(f"{folder(name)}/{number}", made.link)
     linked(f"../.{number}", f"{made.workspace}/.cit")
-    return made._replace(remove=tuple(old))
+    before = reuse.Before("", "" if not owner else no_base(found, owner))
+    if base:
+        status = read_status(base)
+        ended = clock.iso(status.ending.ended) if status and status.ending else "a time that is not known"
+        before = reuse.Before(os.path.basename(base), f"upon {os.path.basename(base)[: -len('.run')]}, which ended well at {ended}")
+    return made._replace(remove=tuple(old), before=before)
 
 
 def slot(work: str, home: str, number: int) -> Slot:
@@ -133,8 +156,12 @@ def slot(work: str, home: str, number: int) -> Slot:
         if status and status.ending:
             end = status.ending
             if end.why == "check":  # nothing was built: as it was before
-                return Slot(number, GOOD, float(end.ended)) if os.path.exists(f"{record}/{KEPT}") else Slot(number, FREE, 0.0)
-            return Slot(number, FAILED if end.exit or end.signal or end.why else GOOD, float(end.ended))
+                kept = os.path.exists(f"{record}/{KEPT}")
+                return Slot(number, GOOD, float(end.ended), reuse.owner_of(record)) if kept else Slot(number, FREE, 0.0)
+            failed = bool(end.exit or end.signal or end.why)
+            if failed and end.why != "cancel" and held.until(record, end.ended) > clock.now():
+                return Slot(number, BUSY, float(end.ended))
+            return Slot(number, FAILED if failed else GOOD, float(end.ended), "" if failed else reuse.owner_of(record))
         changed = os.stat(record).st_mtime * clock.SECOND
     except FileNotFoundError:
         return Slot(number, FREE, 0.0)
@@ -150,6 +177,12 @@ def last_record(work: str, home: str, number: int) -> str:
     except OSError:
         return ""
     return f"{work}/{name}" if name.endswith(".run") else ""
+
+
+def forgotten(work: str, home: str, number: int) -> list[str]:
+    """What the job before noted of how it left a slot that is cleared now: nobody builds upon that any more."""
+    record = last_record(work, home, number)
+    return [f"{record}/{reuse.LEFT}"] if record and os.path.exists(f"{record}/{reuse.LEFT}") else []
 
 
 def left(work: str, home: str, number: int) -> None:

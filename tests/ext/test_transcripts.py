@@ -32,6 +32,7 @@ PAGES = [
 PAGES += ["docs/howto/secrets.md", "docs/howto/fetch-results.md", "docs/howto/try-again.md"]
 PAGES += ["docs/howto/artefacts.md"]
 PAGES += ["docs/howto/limits.md"]
+PAGES += ["docs/howto/workspaces.md"]
 SHELL_QUEUE = CHECKOUT / "cit_queue" / "sh" / "cit-queue"
 SHAPES = (  # from the longest to the shortest; both the page and what is printed are seen through them
     (re.compile(r"SHA256:[A-Za-z0-9+/]{43}"), "KEY"),
@@ -39,7 +40,7 @@ SHAPES = (  # from the longest to the shortest; both the page and what is printe
     (re.compile(r"\b[0-7][0-9a-hjkmnp-tv-z]{25}\b"), "ID"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\b\d\d:\d\d:\d\dZ"), "TIME"),
     (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "DAY"),
-    (re.compile(r"\b(\d+d)?(\d+h)?(\d+m)?[\d.]+(s|ms)\b"), "DURATION"),
+    (re.compile(r"\b(\d+d)?(\d+h)?(\d+m)?\d{1,4}(\.\d+)?(s|ms)\b"), "DURATION"),
     (re.compile(r"\b[\d.]+ ?(B|K|M|G|T|KiB|MiB|GiB|bytes)\b"), "SIZE"),
     (re.compile(r"\b[0-9a-hjkmnp-tv-z]{6}\b"), "SHORT"),  # a word of these letters too, on both sides
     (re.compile(r"\s+"), " "),
