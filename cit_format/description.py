@@ -109,9 +109,7 @@ def _described(name: str, rows: list[list[str]]) -> Description:
 
 def _parameter(number: int, row: list[str]) -> Parameter:
     name, kind, range_text, pattern_text, times, default, help_text = row
-    found = Parameter(
-        name, kind, range_text if range_text != NONE else "", pattern_text if pattern_text != NONE else "", times, default, help_text
-    )
+    found = Parameter(name, kind, range_text if range_text != NONE else "", pattern_text if pattern_text != NONE else "", times, default, help_text)
     place = f"row {number}, {name[:40]}"
     if not _NAME.fullmatch(name) or name in WORDS:
         raise _fault(f"row {number}: {name[:40]!r} is no name of a parameter", f"a-z 0-9 _ -, a letter first, and none of {', '.join(WORDS)}")

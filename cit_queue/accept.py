@@ -1,6 +1,6 @@
 """Accepting a group of documents: judge, append `accepted` and the queue's signature, put, answer with tickets.
 
-Pages: docs/stages/queue.md, docs/directories.md. The judging itself is cit_format/trust.py and control.py.
+Pages: docs/stages/queue.md, docs/directories.md. The judging itself is cit_format/admission.py and control.py.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import NamedTuple, Union
 
 from . import wishes
-from .cit_format import clock, control, document, home, journal, limited, names, put, refuse, ticket, trust
-from .cit_format.body import Time, Value
+from .cit_format import clock, control, home, put, refuse, ticket
+from .cit_format.admission import Admission
 from .cit_format.control import Wish
 from .cit_format.document import Document
-from .cit_format.errors import DATA, NO, CitError
+from .cit_format.errors import NO, CitError
 from .cit_format.reader import Faulty
 
 MANY = 100  # from so many documents on a second process is worth its start
@@ -45,10 +45,7 @@ class Judge:
     def __init__(self, queue: home.Queue, now: int, remark: str = "") -> None:
         self.queue = queue
         self.now = now
-        self.event = document.section("event", "tsv", journal.event("queue", "accepted", queue.name + remark, now))
-        self.begin, self.end = document.section("signature", "sshsig", b"", by=queue.identity, ns="cit-queue").split(b"\n", 1)
-        self.limits = limited.read(queue.path)
-        _ = queue.signers, queue.signer, queue.full_name  # read here, once
+        self.admission = Admission(queue, now, remark)
 
     def verdict(self, arrival: Arrival) -> Verdict:
         """The job with `accepted` and the queue's signature, or the wish that a control document is, or why it is refused."""
@@ -60,14 +57,10 @@ class Judge:
                 return arrival  # what it does is done with the group (activate.py)
             if arrival.kind == "control":
                 return control.verified(arrival, queue.signers, self.now, queue.full_name)
-            check_order(arrival.table("job"))
-            speech = trust.accepted(arrival, queue.signers, queue.full_name, self.now)
-            limited.check(self.limits, speech.fingerprint, arrival)
+            return self.admission.admitted(arrival)
         except CitError as error:
             error.where = error.where or arrival.label
             return error
-        raw = arrival.raw + self.event
-        return b"%s%s\n%s%s" % (raw, self.begin, queue.signer.sign(raw, "cit-queue"), self.end)
 
     def verdicts(self, arrivals: list[Arrival]) -> list[Verdict]:
         """`verdict` for each, in order; a long group in a process beside this one, which has other groups to put meanwhile."""
@@ -103,17 +96,6 @@ def begun_beside(act: Callable[[], list[Verdict]]) -> Callable[[], list[Verdict]
         return verdicts
 
     return outcome
-
-
-def check_order(job: dict[str, Value]) -> None:
-    """65 where the keys that decide a job's place in the queue are not what they must be: its file name is made of them."""
-    priority, begin, hold = job.get("priority", 0), job.get("begin", Time(0)), job.get("hold", False)
-    if type(priority) is not int or not names.LOWEST <= priority <= names.HIGHEST:
-        raise CitError(DATA, f"priority {priority}", f"an integer from {names.LOWEST} to {names.HIGHEST}")
-    if not isinstance(begin, Time) or begin >= names.NEVER:
-        raise CitError(DATA, f"begin {begin}", "a UTC time before 2286, as 2026-11-23T20:26:11Z")
-    if not isinstance(hold, bool):
-        raise CitError(DATA, f"hold {hold}", "true or false")
 
 
 def take_in(arrivals: list[Arrival], queue: home.Queue, remark: str = "", turn: Callable[[], object] = lambda: None) -> list[Answer]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Optional, Union
 
 from . import accept, looks, mend, roles, share, sight
-from .cit_format import attempts, clock, control, door, fetch, frame, glance, home, put, reader, refuse, ticket, wake
+from .cit_format import after, clock, control, door, fetch, frame, glance, home, put, reader, refuse, ticket, wake
 from .cit_format.document import Document
 from .cit_format.errors import CONFIG, DATA, DENIED, LATER, OK, CitError, worst
 from .cit_format.reader import Faulty
@@ -76,9 +76,9 @@ def _put_group(place: Place, verb: str, group: list[Arrival], tickets: list[Docu
 def _handed_over(place: Place, verb: str, whole: list[Document], by: Asker) -> list[Document]:
     if isinstance(place, home.Queue):
         tickets = door.put_done(place, whole, by.who if by.role == "builder" else "")
-        # What is to be tried again waits before the builder may forget it.
+        # What is to be tried again, or follows, waits before the builder may forget it.
         kept = [job for job, each in zip(whole, tickets) if each.table("ticket")["state"] not in ("refused", "kept")]
-        attempts.put_again(place, kept, clock.now())
+        after.followed(place, kept, clock.now())
         return tickets
     queue = by.who if by.role == "queue" else ""
     if verb == "put-tickets":

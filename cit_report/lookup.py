@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
+
 from .cit_format import home
 from .cit_format.errors import NOT_FOUND, USAGE, CitError
 from .places import Copy, Home, active, copies_of, days, done, refused
@@ -65,11 +69,12 @@ def _the_one(wanted: str, rank: int, jobs: dict[str, str]) -> str:
 
 
 def last(there: Home) -> str:
-    """The ID of the job that this person made last; 66 where there is none."""
-    try:
-        identity = (home.path() / "last").read_text().split(" ", 1)[0].strip()
-    except FileNotFoundError:
-        identity = ""
+    """The ID of the job that this person made last (inside a job, of those made there); 66 where there is none."""
+    identity = ""
+    inside = [Path(os.environ.get("CIT_WORKSPACE", "")) / ".cit"] if "CIT_JOB_ID" in os.environ else []
+    for place in [*inside, home.path()]:
+        with contextlib.suppress(FileNotFoundError):
+            identity = identity or (place / "last").read_text().split(" ", 1)[0].strip()
     if identity:
         return identity
     newest = max((copy.file.id for copy in active(there)), default="")

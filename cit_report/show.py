@@ -38,6 +38,9 @@ ASKED = (
     "workspace",
     "environment",
     "hold-on-failure",
+    "chain",
+    "check",
+    "same",
 )
 
 

@@ -17,6 +17,7 @@ from .cit_format.errors import DATA, CitError
 from .cit_format.version import VERSION
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
+PINNED = ("CIT_HOME", "CIT_HOST", "CIT_USER")
 
 
 def of_account(settings: Mapping[str, body.Value]) -> dict[str, str]:
@@ -25,8 +26,7 @@ def of_account(settings: Mapping[str, body.Value]) -> dict[str, str]:
     path = ":".join(filter(None, (str(settings.get("path", "")), own_programs(), PATH)))
     found = {"HOME": os.path.expanduser("~"), "USER": account.pw_name, "LOGNAME": account.pw_name, "SHELL": "/bin/sh", "PATH": path}
     found["LC_CTYPE"] = "C.UTF-8"  # letters; LANG would have each program open a dozen files for sorting, money and days
-    if "CIT_HOME" in os.environ:
-        found["CIT_HOME"] = os.environ["CIT_HOME"]
+    found.update((name, os.environ[name]) for name in PINNED if name in os.environ)  # who pushes jobs from here is the same person as outside
     return found
 
 
@@ -51,6 +51,11 @@ def asked_for(job: Document) -> dict[str, str]:
 def of_job(base: Mapping[str, str], job: Document, attempt: int, task: int | None, workspace: str, private: str = "") -> dict[str, str]:
     """All variables of one attempt; `private` is the directory of its secrets, if it has any."""
     own = {"CIT_JOB_ID": job.id, "CIT_JOB_NAME": job.name, "CIT_ATTEMPT": str(attempt), "CIT_WORKSPACE": workspace}
+    said = job.table("job")
+    own["CIT_QUEUE"] = str(said.get("queue", ""))
+    chain = said.get("chain")
+    if isinstance(chain, list):
+        own["CIT_CHAIN"] = " ".join(map(str, chain))
     if task is not None:
         own["CIT_TASK"] = str(task)
     if private:

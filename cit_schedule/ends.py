@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import choose
-from .cit_format import attempts, body, clock, document, home, journal, names, reader, spool, trust
+from .cit_format import after, body, clock, document, home, journal, names, reader, spool, trust, wake
 from .cit_format.body import Value
 from .cit_format.document import Document
 from .cit_format.errors import CitError
@@ -75,10 +75,10 @@ def ended(job: Document, queue: home.Queue, end: End) -> Document:
 
 
 def finish(queue: home.Queue, state: str, found: list[End]) -> None:
-    """`state` -> `done`, or what these ends ask for: of an attempt that is to be repeated, the next one waits first."""
+    """`state` -> `done`; what these ends call for, the next attempt and jobs that follow, waits first."""
     if not found:
         return
-    moves = []
+    moves, new = [], False
     with spool.Claim(queue / state) as claim:
         for end in found:
             raw = claim.take(end.name)
@@ -89,12 +89,14 @@ def finish(queue: home.Queue, state: str, found: list[End]) -> None:
             if target.exists():
                 claim.drop(end.name)  # its own end came meanwhile
                 continue
-            attempts.put_again(queue, [job], end.moment)
+            new = bool(after.followed(queue, [job], end.moment)) or new
             spool.make_directory(target.parent)
             claim.move(end.name, target.parent, target.name, job.raw)
             moves.append((target.name[:-4], end.state, end.why))
         claim.settle()
     queue.note(moves, "schedule")
+    if new:
+        wake.arrived(queue.path, queue.on_arrival)  # this pass may have seen already what waits
 
 
 def done_path(queue: home.Queue, name: str) -> Path:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, Union
 
 from . import wire
-from .cit_format import address, attempts, clock, control, door, frame, home, reader, wake
+from .cit_format import address, after, clock, control, door, frame, home, reader, wake
 from .cit_format.document import Document
 from .cit_format.errors import CONFIG, LATER, UNREACHABLE, CitError
 from .cit_format.put import ACCEPTED
@@ -196,10 +196,10 @@ def _inbox(place: Path, documents: list[Document]) -> list[Document]:
 def _done(place: Path, documents: list[Document]) -> list[Document]:
     queue = home.Queue(place)
     tickets = door.put_done(queue, documents)
-    # What is to be tried again waits before the builder may forget it.
+    # What is to be tried again, or follows, waits before the builder may forget it.
     taken = [job for job, ticket in zip(documents, tickets) if job.kind == "job" and state(ticket) not in TAKEN_BACK]
-    put_back = attempts.put_again(queue, taken, clock.now())
-    if put_back or any(_has_documents(queue / state) for state in ("waiting", "control")):
+    new = after.followed(queue, taken, clock.now())
+    if new or any(_has_documents(queue / state) for state in ("waiting", "control")):
         wake.arrived(queue.path, queue.on_arrival)  # a slot is free
     return tickets
 

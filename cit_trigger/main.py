@@ -9,18 +9,20 @@ Pages: docs/stages/trigger.md, docs/howto/push-a-git-tree.md, docs/format/job.md
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from . import options, wish
+from . import inside, options, wish
 from .author import author, queue_for
 from .cit_format import clock, command, messages, names
 from .cit_format.errors import OK, USAGE, CitError
 from .wish import Form
 
 if TYPE_CHECKING:
+    from .after import Following
     from .author import Author
     from .cit_format import home
     from .cit_format.keys import Signer
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 READS = {"call": "1", "job": "1", "script": "1"}
 WRITES = {
+    "after": "1",
     "bundle": "1",
     "call": "1",
     "change": "1",
@@ -119,6 +122,15 @@ def replies(asked: list[str], own: PublicKey | None, key: str | None, keep: list
     return sections(asked, own, key, keep)
 
 
+def follow_up(asked: list[str], author: Author, lifetime: int, several: bool) -> Following | None:
+    """What is to follow the jobs; None where nothing is."""
+    if not asked:
+        return None
+    from .after import read
+
+    return read(asked, author, lifetime, several)
+
+
 def sign_documents(files: list[str], author: Author, lifetime: int, dry: bool, seal: Seal | None) -> int:
     """Complete and sign documents that others wrote; one that cannot be does not stop the others."""
     from .cit_format import inputs
@@ -126,7 +138,7 @@ def sign_documents(files: list[str], author: Author, lifetime: int, dry: bool, s
     from .sign import completed
 
     def act(unsigned: Document) -> None:
-        raw = completed(unsigned, author.who, lifetime, seal.written(unsigned.id) if seal else b"")
+        raw = completed(unsigned, {**author.who, **inside.family(os.environ)}, lifetime, seal.written(unsigned.id) if seal else b"")
         sys.stdout.buffer.write(raw if dry else wish.signed(raw, author.signer, author.person))
         sys.stdout.buffer.flush()
 
@@ -163,6 +175,9 @@ def main(
     reply: Optional[list[str]] = typer.Option(None, "--reply", metavar="GLOB=KEYFILE|KEY", help="Encrypt kept files (.log: the log) for this key"),
     seal_results: bool = typer.Option(False, "--seal-results", help="Encrypt all that the job leaves for your own key"),
     grant: Optional[list[str]] = typer.Option(None, "--grant", metavar="FILE", help="A permission that the builder's owner signed: cit grant"),
+    after: Optional[list[str]] = typer.Option(
+        None, "--after", metavar="success|failure|always=FILE|-", help="Jobs that the queue accepts when this one has ended so"
+    ),
     name: Optional[str] = typer.Option(None, "-J", "--name", help="Name of the job; else the command's"),
     queue: Optional[str] = typer.Option(None, "--queue", help="@NAME or a directory; else the first of `queues` that is active, or @main"),
     time: Optional[str] = typer.Option(None, "-t", "--time", help="Time limit: 90s, 30m, 2h30m, 1-02:03:04"),
@@ -205,15 +220,17 @@ def main(
     messages.set_up("cit-trigger", quiet, verbose)
     run, now = list(words or []), clock.now()
     options.check_text(sys.argv[: len(sys.argv) - len(options.after_dashes(sys.argv))], "an option")
-    stdin = [script, each, *(files or []), *(item.partition("=@")[2] for item in secret or [])]
+    stdin = [script, each, *(files or []), *(item.partition("=@")[2] for item in secret or []), *(item.partition("=")[2] for item in after or [])]
     check_call(call, interface, [script, each, sign, seal_script])
     check_wishes(run, script, each, sign or call is not None, stdin, sign or call is not None or run == options.after_dashes(sys.argv))
     if sign and seal_script:
         raise CitError(USAGE, "--sign and --seal-script", "a document's script is sealed when it is made: cit-trigger -n --seal-script")
     if sign and (reply or seal_results):
         raise CitError(USAGE, "--sign and --reply", "a document says it in its section reply: cit-trigger -n --reply")
+    if sign and after:
+        raise CitError(USAGE, "--sign and --after", "a document says it in its section after")
     lifetime = options.lifetime(expires)
-    place = queue_for(queue)
+    place = queue_for(queue or inside.queue(os.environ))
     mine = author(place, key)
     secrecy = options.Secrecy(secret or [], seal_to or [], seal_script, secrets_of, key, builder, constraint or [])
     seal = sealing(secrecy, place, mine.signer)
@@ -248,7 +265,8 @@ def main(
         "environment": environment,
         "hold-on-failure": hold_on_failure,
         "tty": tty,
-        "parent": parent,
+        **inside.family(os.environ),
+        **({"parent": parent} if parent else {}),
         "workspace": workspace,
         "builddir": builddir or (sent.prefix if sent and sent.prefix != "." else None),
     }
@@ -259,7 +277,8 @@ def main(
         *replies(reply or [], mine.signer.public if seal_results else None, key, keep or []),
     ]
     called = calling(call, run, interface, place, builder)
-    maker = wish.Maker(Form(mine.who, options.job_keys(asked, now), lifetime, b"".join(sections), seal, called))
+    keys, follow = options.job_keys(asked, now), follow_up(after or [], mine, lifetime, each is not None)
+    maker = wish.Maker(Form(mine.who, keys, lifetime, b"".join(sections), seal, called, follow))
     out = sys.stdout.buffer
     for made in wish.scripts(run, "sealed" if name is None and seal_script else name, script, each, call):
         for named, text in made:

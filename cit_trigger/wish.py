@@ -14,6 +14,7 @@ from .cit_format import body, clock, document, grammar
 from .cit_format.errors import DATA, NOT_FOUND, USAGE, CitError
 
 if TYPE_CHECKING:
+    from .after import Following
     from .cit_format.keys import Signer
     from .secrets import Seal
 
@@ -136,6 +137,7 @@ class Form(NamedTuple):
     sections: bytes
     seal: Seal | None = None
     call: bytes = b""  # instead of a script
+    following: Following | None = None
 
 
 class Maker:
@@ -159,6 +161,8 @@ class Maker:
         else:
             part = sealed.written(identity, script) if sealed else document.section("script", "sh", script)
         fits(part, "the script and its secrets" if sealed else "the call" if self.form.call else "the script")
+        if self.form.following:
+            part += self.form.following.written(identity, self.form.keys)
         if len(part) + len(self.form.sections) > DOCUMENT_LIMIT - LINE_LIMIT:
             raise CitError(DATA, f"a job over {DOCUMENT_LIMIT >> 20}M", "have the job fetch large data itself")
         return b"@cit 1 %s %s\n%s%s%s" % (identity.encode(), name.encode(), self.head, part, self.form.sections)

@@ -67,6 +67,14 @@ class House:
         unsigned = document.new(name, section("job", "toml", body.toml(said)), SCRIPT, identity=identity)
         return home.signed(unsigned, signer, f"{who}@sun", "cit-job")
 
+    def followed(self, stream: bytes) -> Document:
+        """A job of ada with this stream in a section `after`."""
+        job = self.job()
+        first = job.find("signature")
+        assert first is not None
+        unsigned = reader.parse(job.raw[: first.start] + section("after", "text", stream, on="always"))
+        return home.signed(unsigned, self.key("ada"), "ada@sun", "cit-job")
+
     def control(self, action: str, about: str, who: str = "ada", **changes: object) -> Document:
         """A signed wish about a job."""
         signer = self.key(who)

@@ -64,6 +64,9 @@ BAD = {
     "an assignment of its own": Bad(lambda house: house.assigned(house.job(), state="").raw, 77, "after its signature"),
     "a priority out of range": Bad(lambda house: house.job(priority=5000).raw, 65, "priority 5000"),
     "a priority that is no number": Bad(lambda house: house.job(priority=True).raw, 65, "priority True"),
+    "out of eleven jobs": Bad(lambda house: house.job(chain=[clock.new_id() for _ in range(11)]).raw, 65, "comes out of 11 jobs"),
+    "a chain of no IDs": Bad(lambda house: house.job(chain=["x"]).raw, 65, "no list of IDs"),
+    "followed by what is no job": Bad(lambda house: house.followed(b"hello\n").raw, 65, "begins no document"),
     "a begin beyond all file names": Bad(lambda house: house.job(begin=Time(clock.parse("9000-01-01T00:00:00Z"))).raw, 65, "begin 9000"),
 }
 

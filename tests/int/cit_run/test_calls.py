@@ -24,7 +24,7 @@ def offer(bench: Bench, rows: list[list[str]], act: str = 'printf "%s\\0" "$@"',
     """An interface of the account: what it says of itself, does, and shows to outsiders."""
     (bench.account / "interfaces" / f".{name}.tsv").write_bytes(body.tsv(rows))
     program = bench.account / "interfaces" / name
-    program.write_text(f'#!/bin/sh\ncase $1 in\n--describe) cat .{name}.tsv ;;\n--public) {view} ;;\n*) {act} ;;\nesac\n')
+    program.write_text(f"#!/bin/sh\ncase $1 in\n--describe) cat .{name}.tsv ;;\n--public) {view} ;;\n*) {act} ;;\nesac\n")
     program.chmod(0o700)
     return program
 
