@@ -191,9 +191,10 @@ def _may(job: Wants, candidate: Builder, is_best: bool, had: bool) -> str:
 
 
 def depends(job: Wants, builders: Iterable[Builder], now: int) -> bool:
-    """Whether who gets the job depends on how busy builders are at this moment: several could take it, or the one has a load limit."""
+    """Whether who gets the job depends on how builders are at this moment: several could take it, or the one has a load limit, or it is not
+    known whether it offers what the job calls."""
     may = [each for each in builders if not never(job, each) and not not_now(job, each._replace(load_limit=math.inf), now)]
-    return len(may) > 1 or any(math.isfinite(each.load_limit) for each in may)
+    return len(may) > 1 or any(math.isfinite(each.load_limit) or (job.interface and each.heard.interfaces is None) for each in may)
 
 
 def kept_free(job: Wants, builders: Iterable[Builder], now: int, whom: str) -> list[Builder]:

@@ -58,7 +58,7 @@ def _of_file(call: str, file: str) -> Description:
         return description.parse(call, raw)
     found = next(_described(call, _documents(raw)), None)
     if found is None:
-        raise CitError(DATA, f"{file}: no description of {call}", "as `NAME --describe` prints it, or as cit interfaces --cit does")
+        raise CitError(DATA, f"{file}: no description of {call}", "as `NAME --describe` prints it, or a builder's heartbeat")
     return found
 
 

@@ -74,7 +74,7 @@ def test_what_is_heard_is_put_together_with_what_was_given(case: str) -> None:
     jobs = [heartbeat.Job(copy, state, NOW) for copy, state in listed]
     beat = heartbeat.Heartbeat("moon", "K", NOW - SECOND, 1.5, running, waiting, 4 << 30, None, jobs)
     found = builders.as_heard(MOON, beat, frozenset(given), None, NOW)
-    assert found.heard == Heard(NOW - SECOND, 1.5, 4 << 30, None, others, ended) and found.unreached == ""
+    assert found.heard == Heard(NOW - SECOND, 1.5, 4 << 30, None, others, ended, interfaces=()) and found.unreached == ""
     old = builders.as_heard(MOON, beat, frozenset(given), None, NOW + 6 * clock.MINUTE)
     assert old.heard == Heard(NOW - SECOND), "only when it was heard is still known"
 
