@@ -79,6 +79,10 @@ def checked(attempt: Attempt) -> None:
     if calls.named(job) is None:
         signed_script(job)
     reply.check(job)
+    if job.find("needs"):
+        from . import needs
+
+        needs.needed(job)
     environment.asked_for(job)
     limits.check(job, attempt.said)
     directory = attempt.said.get("builddir", ".")
@@ -215,6 +219,8 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
     before = ["reuse"] if incremental else []
     if checkout.needed(job):
         before.append("checkout")
+    if job.find("needs") is not None:
+        before.append("needs")
     if "environment" in attempt.said:
         before.append("components")
     if before or is_secret or held.HOLD in files or "builddir" in attempt.said or job.find("env") is not None:

@@ -47,7 +47,17 @@ def last_words(log: str) -> str:
     return next((line[:SHOWN] for line in reversed(lines) if line), "")
 
 
+def why(directory: str) -> str:
+    """What a step before the check has written down in the record: what the job needs cannot be had yet. Empty where it was the check."""
+    try:
+        with open(f"{directory}/why", "rb") as stream:
+            rows = body.rows(stream.read())
+    except FileNotFoundError:
+        return ""
+    return rows[0][0] if rows and rows[0] else ""
+
+
 def unready(attempt: Attempt, place: Place, ending: Ending, account: home.Account) -> Document:
     """The document of an assignment whose check said no, signed by the builder."""
-    written = record.unready(attempt.received, ending, last_words(place.log))
+    written = record.unready(attempt.received, ending, last_words(place.log), why(place.record))
     return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")

@@ -45,7 +45,7 @@ def move_of(end: End) -> tuple[str, str, str]:
         state = "FAILED" if end.why == attempt.FAULT else record.STATES.get(end.why, end.why)
         return end.attempt.own, state, "not begun" + (f", by {end.by}" if end.why == attempt.CANCEL else f": {end.by}" if end.by else "")
     if end.ending.why == CHECK:
-        return end.attempt.own, attempt.VOID, "not begun: its check said no"
+        return end.attempt.own, attempt.VOID, f"not begun: {(check.why(end.place.record) if end.place else '') or 'its check said no'}"
     return end.attempt.own, record.state(end.ending), record.told(end.ending)
 
 

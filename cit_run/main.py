@@ -29,6 +29,7 @@ READS = {
     "env": "1",
     "job": "1",
     "keep": "1",
+    "needs": "1",
     "reply": "1",
     "script": "1",
     "secret": "1",

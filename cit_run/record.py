@@ -123,10 +123,11 @@ def ended_before(received: int, why: str, attempt: int, task: int | None, by: st
     return [document.section("event", "tsv", b"".join(events)), result(ending, attempt, task, sentence)]
 
 
-def unready(received: int, ending: Ending, said: str) -> list[bytes]:
-    """The builder's word that an assignment ended without a start because the job's own check said no; `said`: its last words."""
+def unready(received: int, ending: Ending, said: str, why: str = "") -> list[bytes]:
+    """The builder's word that an assignment ended without a start because the job's own check said no (`said`: its last words),
+    or because of what `why` says."""
     how = f"signal {ending.signal}" if ending.signal else f"status {ending.exit}"
-    detail = f"check said no: {how}" + (f": {said}" if said else "")
+    detail = why or f"check said no: {how}" + (f": {said}" if said else "")
     events = [journal.event("run", "received", "", received)]
     events += [journal.event("run", word, detail, ending.ended) for word in ("unready", "void")]
     return [document.section("event", "tsv", b"".join(events))]

@@ -21,6 +21,7 @@ from .removal import removed
 from .status import ended_line, line, note
 from .watching import SOCKET, Job, Watch, asked, listen
 
+LATER = 75  # of a step before the program: what it needs is not there yet
 LARGE = 4 << 20  # bytes of a log from which on the steps after a job are worth a process
 
 
@@ -115,7 +116,7 @@ def run(job: Job, status: int) -> tuple[str, bool]:
     for step in job.before:
         exit_status, number, _ = watch.step(step, job.workspace)
         if exit_status or number or watch.why:
-            watch.why = watch.why or "before"
+            watch.why = watch.why or ("check" if exit_status == LATER else "before")
             break
     if not watch.why and job.check:
         made(job.directory)

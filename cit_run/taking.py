@@ -14,7 +14,9 @@ from .cit_format.errors import CONFIG, DATA, OK, CitError, worst
 from .cit_format.reader import Faulty
 
 # Known in version 1.
-NEEDED = frozenset(["assignment", "bundle", "call", "change", "env", "files", "job", "keep", "reply", "script", "secret", "signature", "source"])
+NEEDED = frozenset(
+    ["assignment", "bundle", "call", "change", "env", "files", "job", "keep", "needs", "reply", "script", "secret", "signature", "source"]
+)
 
 CLOSED = ".closed"  # in the inbox: the queues that this builder leaves
 

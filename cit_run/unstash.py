@@ -9,7 +9,6 @@ Pages: docs/howto/artefacts.md
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from typing import IO, Optional, cast
@@ -19,7 +18,7 @@ import typer
 from . import naming, tree
 from .cit_format import ask, body, home, messages, store
 from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
-from .storing import PIECE, sink
+from .fetching import brought, opened
 
 # --- one thing ------------------------------------------------------------------------------------------------------
 
@@ -29,22 +28,6 @@ def found(folder: str, what: str, key: str) -> str:
     if store.SHA256.fullmatch(what):
         return what if store.size(folder, what) is not None else ""
     return store.meant(folder, naming.checked(what), key)
-
-
-def opened(folder: str, digest: str) -> int:
-    """Bytes of the store, seen to be as their digest says; the caller closes them. 65 where they are not."""
-    fd = os.open(f"{folder}/{digest}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        sha256 = hashlib.sha256()
-        while piece := os.read(fd, PIECE):
-            sha256.update(piece)
-        if sha256.hexdigest() != digest:
-            raise CitError(DATA, f"store/{digest} holds other bytes", "remove it, and have it made again; cit stash --check looks at all")
-        os.lseek(fd, 0, os.SEEK_SET)
-        return fd
-    except BaseException:
-        os.close(fd)
-        raise
 
 
 def put(fd: int, where: str, name: str) -> str:
@@ -87,18 +70,6 @@ def fetched(folder: str, place: str, what: str, key: str) -> str:
         if error.status == NOT_FOUND:
             return ""
         raise
-
-
-def brought(folder: str, place: str, digest: str, size: int = -1, is_program: bool = False) -> None:
-    """Bytes that a builder has, into our store, if they are as their digest says; of `size` bytes at most, where that is known. 65, 66, 69."""
-    with sink(folder) as made:
-        for piece in ask.pieces(place, "file", digest, "0"):
-            made.write(piece)
-            if 0 <= size < made.size:
-                break
-        if made.digest.hexdigest() != digest:
-            raise CitError(DATA, f"{place} gave other bytes than {digest}", "nothing of them is kept")
-        made.named(is_program)
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ WRITES = {
     "grant": "1",
     "job": "1",
     "keep": "1",
+    "needs": "1",
     "reply": "1",
     "script": "1",
     "secret": "1",
@@ -131,6 +132,15 @@ def follow_up(asked: list[str], author: Author, lifetime: int, several: bool) ->
     return read(asked, author, lifetime, several)
 
 
+def needs(asked: list[str]) -> list[bytes]:
+    """The sections of what the job needs of others."""
+    if not asked:
+        return []
+    from .needs import sections
+
+    return sections(asked)
+
+
 def sign_documents(files: list[str], author: Author, lifetime: int, dry: bool, seal: Seal | None) -> int:
     """Complete and sign documents that others wrote; one that cannot be does not stop the others."""
     from .cit_format import inputs
@@ -166,6 +176,9 @@ def main(
     config: Optional[list[str]] = typer.Option(None, "--config", metavar="NAME=VALUE|FILE", help="A setting of the build, or a file of such lines"),
     export: Optional[list[str]] = typer.Option(None, "--export", metavar="NAME[=VALUE]", help="A variable of the job's environment"),
     keep: Optional[list[str]] = typer.Option(None, "--keep", metavar="GLOB", help="Files of the workspace to keep"),
+    need: Optional[list[str]] = typer.Option(
+        None, "--need", metavar="JOB:FILE|NAME[=PATH]", help="Another job's file, or what is stashed, at PATH first"
+    ),
     secret: Optional[list[str]] = typer.Option(None, "--secret", metavar="NAME=@FILE|@-", help="Something for the builder's eyes only, from a file"),
     seal_to: Optional[list[str]] = typer.Option(
         None, "--seal-to", metavar="KEYFILE|BUILDER|@QUEUE[:TAG]", help="Who can open it; else all builders that you trust"
@@ -273,6 +286,7 @@ def main(
     sections = [
         *(sent.written() if sent else []),
         *options.sections(export or [], config or [], keep or [], files or []),
+        *needs(need or []),
         *options.grants(grant or []),
         *replies(reply or [], mine.signer.public if seal_results else None, key, keep or []),
     ]
