@@ -23,6 +23,7 @@ from .watch import Pace, Watch
 from .writer import Writer
 
 CHUNK = 1 << 20  # bytes
+CUT = 1 << 17  # bytes before its end that are new when a log has become shorter
 SOON = 2.0  # seconds in which a job is expected to begin without a word about it
 
 
@@ -55,7 +56,10 @@ def index_of(log: Path) -> Index:
 
 
 def copied(fd: int, writer: Writer) -> None:
-    """Write what the log has from here to its present end."""
+    """Write what the log has from here to its present end; of one from which more was cut out than is still to come, the end of it."""
+    size = os.fstat(fd).st_size
+    if size < os.lseek(fd, 0, os.SEEK_CUR):
+        os.lseek(fd, max(0, size - CUT), os.SEEK_SET)
     while piece := os.read(fd, CHUNK):
         writer.write(piece)
 

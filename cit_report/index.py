@@ -20,7 +20,12 @@ class Index:
                 moment = clock.parse(time)
             except CitError:
                 continue
-            if size.isdigit() and int(size) > (self.sizes[-1] if self.sizes else 0):
+            if not size.isdigit():
+                continue
+            while self.sizes and self.sizes[-1] > int(size):  # the middle of the log was cut out
+                self.sizes.pop()
+                self.moments.pop()
+            if int(size) > (self.sizes[-1] if self.sizes else 0):
                 self.moments.append(max(moment, self.moments[-1] if self.moments else moment))  # a clock that steps back
                 self.sizes.append(int(size))
 

@@ -50,7 +50,7 @@ class Memory:
         """Whether it is too much, looked at where that is due."""
         if now < self.due:
             return False
-        pids = descendants()
+        pids = processes.descendants()
         taken = sum(resident(pid) for pid in pids)
         if taken > self.limit:  # what processes share was counted once for each of them
             taken = sum(proportional(pid) for pid in pids)
@@ -60,17 +60,6 @@ class Memory:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def descendants() -> list[int]:
-    """All that a shim's job consists of."""
-    found: list[int] = []
-    todo = processes.children(os.getpid())
-    while todo:
-        pid = todo.pop()
-        found.append(pid)
-        todo += processes.children(pid)
-    return found
 
 
 def resident(pid: int) -> int:

@@ -15,7 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-from . import attempt, calls, cores, environment, finishing, limits, record, recovery, run_as, secrets, slots, workspace
+from . import attempt, calls, cores, environment, finishing, flood, limits, record, recovery, run_as, secrets, slots, workspace
 from .attempt import Attempt
 from .cit_format import clock, frame, home, masks, messages, names, reader, trust
 from .cit_format.document import Document
@@ -111,6 +111,9 @@ class Show:
                 self.fd = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return
+        size = os.fstat(self.fd).st_size
+        if size < os.lseek(self.fd, 0, os.SEEK_CUR):  # the middle was cut out of it (flood.py)
+            os.lseek(self.fd, max(0, size - 2 * flood.TAIL), os.SEEK_SET)
         while piece := os.read(self.fd, 65536):
             self.show(self.mask(piece))
         if last:

@@ -19,6 +19,7 @@ else:
         import signal
 
 LINGER = 10.0  # seconds in which all that is left of a job must have died
+STILL = 0.5  # seconds that a process is given to come out of the kernel
 SIGNALS = [number for number in range(1, 32) if number not in (signal.SIGKILL, signal.SIGSTOP)]
 PIDS = 1 << 22  # no pid is greater
 MINE = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
@@ -105,6 +106,49 @@ def signalled(number: int) -> None:
         except OSError:
             pass  # it has just ended
         todo += children(pid)
+
+
+def descendants() -> list[int]:
+    """All that descends from us: what a job consists of."""
+    found: list[int] = []
+    todo = children(os.getpid())
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        todo += children(pid)
+    return found
+
+
+def halted() -> list[int]:
+    """Have all that descends from us stand still, as soon as it is out of the kernel: what did not before."""
+    found: list[int] = []
+    until = time.monotonic() + STILL
+    while True:
+        moving = [pid for pid in descendants() if state(pid) not in "TtZX"]
+        if not moving or time.monotonic() > until:
+            return found
+        for pid in moving:
+            if pid not in found:
+                found.append(pid)
+                told(pid, signal.SIGSTOP)
+        time.sleep(0.001)
+
+
+def told(pid: int, number: int) -> None:
+    """Send a signal to one process."""
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return  # it has just ended
+
+
+def state(pid: int) -> str:
+    """The letter that the kernel has for what a process does; Z where it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", 0) as stream:
+            return stream.read().rpartition(b")")[2].split()[0].decode()
+    except (OSError, IndexError):
+        return "Z"
 
 
 def group_signalled(pid: int, number: int) -> None:

@@ -129,6 +129,7 @@ def run(job: Job, status: int) -> tuple[str, bool]:
     wall = int((time.monotonic() - started) * 1000)
     watch.confined.kill()
     clean = processes.buried()
+    watch.flood.look(time.monotonic(), True)
     watch.times.close()
     short = watch.confined.close(exit_status or number)
     watch.why = watch.why or short

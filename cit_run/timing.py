@@ -31,6 +31,7 @@ class Times:
         self.due = 0.0
         self.file = -1
         self.directory = -1
+        self.is_told = False  # whether the kernel tells of the next change
 
     def opened(self) -> str:
         """By which name the log is to be opened: a second one in the record, as long as the job runs. Where it cannot have two, its own."""
@@ -57,7 +58,7 @@ class Times:
             fcntl.fcntl(self.directory, fcntl.F_NOTIFY, fcntl.DN_MODIFY)
         except OSError:
             return  # a file system without it
-        self.due = 0.0
+        self.due, self.is_told = 0.0, True
         if self.grown():
             self.due = self.next()
 
@@ -65,6 +66,7 @@ class Times:
         """See what is new, if we were told so, or it is time to."""
         if not told and not (self.due and now >= self.due):
             return
+        self.is_told = False
         if self.grown():
             self.due = self.next()
         else:

@@ -12,6 +12,7 @@ import time
 
 from . import processes
 from .confining import Confined, Guards
+from .flood import Flood
 from .processes import Figures, signal
 from .status import line, note
 from .timing import Times
@@ -84,6 +85,7 @@ class Watch:
         self.stirred = 0.0
         self.paused_at = 0.0
         self.times = Times(job.log, job.record)
+        self.flood = Flood(job.log, job.log_limit)
         self.confined = Confined(job)
         self.guards = Guards()
 
@@ -165,17 +167,21 @@ class Watch:
         if beat in found:
             os.read(beat, 4096)
         if self.bounded:
-            self.times.look(signal.SIGIO in asked, time.monotonic())
+            now = time.monotonic()
+            self.times.look(signal.SIGIO in asked, now)
             asked.discard(signal.SIGIO)
+            self.flood.look(now, self.times.is_told)
 
     def patience(self) -> float | None:
         """Seconds until the next bound; None where there is none."""
         now = time.monotonic()
         if self.why:
-            return max(0.0, self.kill_at - now)
+            return max(0.0, min(self.kill_at, self.flood.due or self.kill_at) - now)
         waits = [self.end_at - now] if self.end_at and not self.paused_at else []
         if self.times.due:
             waits.append(self.times.due - now)
+        if self.flood.due:
+            waits.append(self.flood.due - now)
         if self.stall and not self.paused_at:
             waits.append(self.stall - self.silence())
         if self.job.deadline:
@@ -220,8 +226,8 @@ class Watch:
 
     def over(self) -> dict[str, int]:
         """Figures of the limit that was reached."""
-        found = [guard.over for guard in self.guards if guard.why == self.why]
-        return {"over": found[0]} if found else {}
+        found = {"over": guard.over for guard in self.guards if guard.why == self.why}  # noqa: B035 (one of them at most)
+        return {**found, "cut": self.flood.cut} if self.flood.cut else found
 
     def tell(self, word: str) -> None:
         try:
