@@ -19,7 +19,7 @@ from typing import NamedTuple, Optional
 import typer
 
 from . import again, far, first, look, places, queues, remote, screen, story, weighed
-from .cit_format import clock, control, glance, home, masks, messages, names, spool
+from .cit_format import clock, control, glance, home, journal, masks, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
 from .look import Seen
@@ -77,8 +77,17 @@ def pending(job: Seen, now: int) -> Answer:
     if copy.place in ("inbox", "running") and account:
         inbox = [name for name in spool.listing(account / "inbox") if name < str(copy.file)]
         running = len(spool.listing(account / "running"))
+        reason = _waits(account, job.document.id) if copy.place == "inbox" else ""
+        if reason:
+            return Answer(f"it waits in the inbox of {builder} until it may begin: {reason}")
         return Answer(f"it is in the inbox of {builder}, where {running} run or start and {len(inbox)} wait before it")
     return Answer(f"it was handed over to builder {builder}, which has not said yet that it runs")
+
+
+def _waits(account: Path, identity: str) -> str:
+    """What its builder waits for before it begins a job, as it noted it (docs/howto/limits.md); empty where it has not."""
+    told = [line for line in journal.lines(account / "log", 31) if line.job.startswith(identity)]
+    return screen.line(told[-1].detail) if told and (told[-1].stage, told[-1].word) == ("run", "waits") else ""
 
 
 def _resting(queue: home.Queue, builder: str) -> str:

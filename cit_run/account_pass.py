@@ -18,6 +18,7 @@ from .arrivals import Arrivals
 from .attempt import Attempt
 from .cit_format import clock, control, home, names, spool, wake
 from .cit_format.errors import worst
+from .conditions import Conditions
 from .finishing import End
 from .slots import Over, Running, Slots
 
@@ -51,6 +52,7 @@ class Pass:
         self.obeyed = self.wishes  # of these, what has been looked at
         self.urgent: set[str] = set()  # jobs (by ID) that are to be taken without a slot, to be ended
         self.due: dict[str, int] = {}  # names in the inbox, and when they are to be taken without a slot
+        self.conditions = Conditions(account)
         self.leaving = taking.leaving(account)  # queues whose jobs go back
         self.restless = False  # a wish could not be passed on yet
         self.moves: list[tuple[str, str, str]] = []  # lines for the log, not yet written
@@ -67,7 +69,7 @@ class Pass:
                 self.finish()
             elif self.tells and (self.slots.is_empty or time.monotonic() >= self.told + WAKES):
                 self.tell()
-            elif self.slots.is_empty and not self.ends and not self.waiting and not self.wanted():
+            elif self.slots.is_empty and not self.ends and not self.waiting and not self.wanted() and not self.conditions.resting:
                 break
             else:
                 self.listen(self.patience())
@@ -84,7 +86,7 @@ class Pass:
 
     def patience(self) -> float:
         """Seconds until the next thing that nobody tells us of."""
-        waits = [0.0 if self.wanted() else self.arrivals.pause]
+        waits = [0.0 if self.wanted() else self.arrivals.pause, self.conditions.pause()]
         if self.ends:
             waits.append(LINGER - self.lingered)
         if self.tells:
@@ -117,6 +119,8 @@ class Pass:
             self.obey()
         elif self.restless:
             self.obey()
+        if self.conditions.look(spool.listing(self.account / "inbox") if self.conditions.is_due else (), self.slots.begun()):
+            self.inbox = None
         for fd in found:
             if fd in sockets:
                 self.over(self.slots.heard(sockets[fd]))
@@ -164,7 +168,10 @@ class Pass:
         lack = self.slots.free + rate - len(self.waiting)
         count = lack if len(self.waiting) < self.slots.free or lack * 2 > rate else 0
         count = max(0, count)
-        return self.inbox[:count] + self.late(self.inbox[count:])
+        if not self.conditions.resting:
+            return self.inbox[:count] + self.late(self.inbox[count:])
+        first = [name for name in self.inbox if name not in self.conditions.resting][:count]
+        return first + self.late([name for name in self.inbox if name not in set(first)])
 
     def late(self, found: list[str]) -> list[str]:
         """Of these names the ones that need no slot: they are to be ended, or given back."""
@@ -179,12 +186,13 @@ class Pass:
         """inbox -> running."""
         found = self.wanted()
         if found:
-            taken = taking.take(self.account, found, self.meanwhile)
-            self.left.update(taken.back)
+            taken = taking.take(self.account, found, self.meanwhile, self.rests)
+            self.left.update(name for name in taken.back if name not in self.conditions.resting)
             self.status = worst(self.status, taken.status)
+            self.conditions.over(set(found) - set(taken.back))
             self.queue(taken.attempts)
             if self.inbox is not None:
-                self.inbox = [name for name in self.inbox if name not in set(found)]
+                self.inbox = [name for name in self.inbox if name not in set(found) or name in self.conditions.resting]
 
     def queue(self, attempts: list[Attempt]) -> None:
         """Have these wait for a slot, unless their end is decided already."""
@@ -199,17 +207,29 @@ class Pass:
                 self.moves.append(self.slots.begin(first))
                 self.stirred = time.monotonic()
 
+    def rests(self, mine: Attempt) -> bool:
+        """Whether a job must not begin at this moment; it waits in the inbox, and the log says for what."""
+        why = self.conditions.rest(mine, self.slots.begun())
+        if why and self.conditions.is_news(mine.own, why):
+            self.moves.append((mine.own, "waits", why))
+        return bool(why)
+
     def is_decided(self, mine: Attempt) -> bool:
-        """Whether a job is not to begin: it is over before it began, or is held and goes back into the inbox."""
+        """Whether a job is not to begin: it is over before it began, or is held, or has to wait, and goes back into the inbox."""
         now, standing = clock.now(), control.Standing()
         if mine.job.id in self.wishes:
             standing = control.look(self.account / "control", mine.job, mine.task, mine.number, self.account.signers, now)
         verdict, why = attempt.called(self.account, mine, taking.verdict(mine, standing, now, self.leaving))
-        if verdict == attempt.HOLD:
+        if verdict == attempt.START and self.rests(mine):
+            verdict = attempt.REST
+        if verdict in (attempt.HOLD, attempt.REST):
             spool.rename_new(self.account / "running" / mine.name, self.account / "inbox" / mine.name)
             for state in ("inbox", "running"):
                 spool.sync_directory(self.account / state)
-            self.left.add(mine.name)
+            if verdict == attempt.HOLD:
+                self.left.add(mine.name)
+            else:
+                self.inbox = None
         elif verdict != attempt.START:
             self.ends.append(End(mine, None, None, verdict, why or (standing.cancel.submitter if standing.cancel else "")))
         return verdict != attempt.START

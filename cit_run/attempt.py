@@ -18,7 +18,7 @@ from .cit_format.errors import DATA, CitError
 from .shim import Ending, Order
 from .workspace import Place
 
-CANCEL, DEADLINE, VOID, FAULT, HOLD, START = "cancel", "deadline", "void", "fault", "hold", "start"
+CANCEL, DEADLINE, VOID, FAULT, HOLD, REST, START = "cancel", "deadline", "void", "fault", "hold", "rest", "start"
 _STEP = "import sys; sys.path += {!r}; from {}.{} import main; main()"
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from . import conditions
 from .cit_format import body, clock
 from .cit_format.document import Document
 from .cit_format.errors import CONFIG, DATA, CitError
@@ -63,6 +64,10 @@ def check(job: Document, said: Mapping[str, body.Value]) -> None:
                 read(str(said[key]))
         except CitError as error:
             raise CitError(DATA, f"{key}: {error.what}", error.hint, job.label) from None
+    try:
+        conditions.need(said)
+    except ValueError as error:
+        raise CitError(DATA, f"load-limit: {error}", "a number, as 1.5", job.label) from None
     nice = said.get("nice", 0)
     if not isinstance(nice, int) or not 0 <= nice <= 19:
         raise CitError(DATA, f"nice says {nice!r:.40}", "from 0 to 19, the politest", job.label)

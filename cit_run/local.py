@@ -15,7 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-from . import attempt, calls, cores, environment, finishing, flood, limits, record, recovery, run_as, secrets, slots, workspace
+from . import attempt, calls, conditions, cores, environment, finishing, flood, limits, record, recovery, run_as, secrets, slots, workspace
 from .attempt import Attempt
 from .cit_format import clock, frame, home, masks, messages, names, reader, trust
 from .cit_format.document import Document
@@ -151,6 +151,19 @@ def attended(shim: Shim, mine: Attempt, place: Place, interrupt: Interrupt, show
     return ending
 
 
+def waited(mine: Attempt, account: home.Account, interrupt: Interrupt) -> None:
+    """Wait until a job may begin: the machine is idle enough, and has the disk that it asks for; or it is too late, or somebody interrupts."""
+    told = ""
+    while (why := conditions.now(mine, account)) and not interrupt.number:
+        if told != (told := why.partition(" ")[0]):
+            messages.tell("note", f"waits: {why}", mine.job.label)
+        deadline = mine.integer("deadline")
+        left = (deadline - clock.now()) / clock.SECOND if deadline else conditions.LOOK
+        if left <= 0:
+            return
+        select.select([interrupt.fd], [], [], min(conditions.LOOK, left))
+
+
 def limited(mine: Attempt, order: Order, account: home.Account) -> Order:
     """The order with its limits: as in a pass, of which nothing else is known here."""
     own = cores.chosen(mine.integer("cpus"), sorted(os.sched_getaffinity(0)), [])
@@ -172,6 +185,9 @@ def filtered(account: home.Account) -> int:
             if isinstance(item, Faulty):
                 raise item.error
             mine = believed(item, account, clock.now())
+            waited(mine, account, interrupt)
+            if interrupt.number:
+                return 128 + interrupt.number
             said.append((record.status(ran(mine, account, base, shim, interrupt, is_shown)), True))
         except CitError as error:
             said.append((messages.complain(error), False))
@@ -208,6 +224,7 @@ def represented(account: home.Account) -> int:
     _callable(account, job)
     interrupt, shim = Interrupt(), Shim(limits.rlimits(account.settings))
     threading.Thread(target=cancelled_at_end, daemon=True).start()
+    waited(mine, account, interrupt)
     base = environment.of_account(account.settings)
     place, before = attempt.laid_out(mine, account, 1, unused(account / "work", mine.own))
     account.note([(mine.own, "started", f"{workspace.short(place)}, for {os.environ.get('SUDO_USER', 'another account')}")], "run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Union
 
@@ -25,6 +26,7 @@ class Running(NamedTuple):
     attempt: Attempt
     place: Place
     cores: Sequence[int] = ()
+    since: float = 0.0  # monotonic; 0: longer than we are there
 
 
 Over = Union[End, Attempt]  # a job that is over, or one that its shim never began
@@ -62,6 +64,11 @@ class Slots:
         for shim in self.idle:
             shim.dismiss()
 
+    def begun(self) -> list[tuple[int, float]]:
+        """The processors that each job keeps busy, and for how many seconds it has run."""
+        now = time.monotonic()
+        return [(running.attempt.cpus, now - running.since) for running in [*self.running.values(), *self.adopted]]
+
     # --- beginnings -----------------------------------------------------------------------------------------------
 
     def has_room(self, wanted: Attempt) -> bool:
@@ -74,7 +81,7 @@ class Slots:
         place, before = attempt.laid_out(wanted, self.account, self.count, wanted.own)
         shim = self.idle.pop() if self.idle else Shim(self.rlimits)
         own = self.cores(wanted)
-        self.running[shim] = Running(wanted, place, own)
+        self.running[shim] = Running(wanted, place, own, time.monotonic())
         order = limits.limited(attempt.order(wanted, place, self.base, before, self.account.path), wanted, self.account.settings, own, self.group)
         with contextlib.suppress(BrokenPipeError):  # it is heard of like any other shim that has died
             shim.give(attempt.order_as(order, self.account, wanted.job))

@@ -87,9 +87,9 @@ def due(account: home.Account, name: str, left: frozenset[str] = frozenset()) ->
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-def take(account: home.Account, found: list[str], meanwhile: Callable[[], None]) -> Taken:
-    """Take these documents: they move to `running`, synced together; what is refused goes to `refused` with why, held ones stay.
-    Between any two `meanwhile` keeps the slots at work."""
+def take(account: home.Account, found: list[str], meanwhile: Callable[[], None], rests: Callable[[Attempt], bool] = lambda _: False) -> Taken:
+    """Take these documents: they move to `running`, synced together; what is refused goes to `refused` with why, held ones stay, and those that
+    must not begin now. Between any two `meanwhile` keeps the slots at work."""
     attempts: list[Attempt] = []
     back: list[str] = []
     status, now = OK, clock.now()
@@ -119,7 +119,8 @@ def take(account: home.Account, found: list[str], meanwhile: Callable[[], None])
                 else:
                     refused.append((name, item, error))
                 continue
-            if verdict(mine, standing, now, left) == attempt.HOLD:
+            what = verdict(mine, standing, now, left)
+            if what == attempt.HOLD or (what == attempt.START and rests(mine)):
                 claim.back(name)
                 back.append(name)
             else:

@@ -34,6 +34,7 @@ class Wants(NamedTuple):
     limit: int = 0  # not begun afterwards: the earlier of deadline and expires
     limited_by: str = ""  # deadline or expired
     void: Mapping[str, int] = MappingProxyType({})  # by builder, when it last gave the job back
+    load_limit: float = math.inf  # not begun on a machine whose load is above
 
 
 # --- what documents say -----------------------------------------------------------------------------------------------
@@ -61,7 +62,16 @@ def wants(job: Document) -> Wants:
         limit,
         limited_by,
         _void(job),
+        _load(job),
     )
+
+
+def _load(job: Document) -> float:
+    """The load above which it does not begin; 65 where it is none."""
+    try:
+        return float(str(job.table("job").get("load-limit", "inf")))
+    except ValueError:
+        raise CitError(DATA, "load-limit is no load", "a number, as 1.5", job.label) from None
 
 
 def _sealed_to(job: Document) -> tuple[frozenset[str], ...]:
@@ -144,6 +154,12 @@ def no_space(job: Wants, candidate: Builder) -> str:
     return _box_full(job, candidate) if candidate.box.accounts > 1 else ""
 
 
+def loaded(job: Wants, candidate: Builder) -> str:
+    """Why the job would wait there until the machine has less to do; empty where it would not. The builder itself looks again before it begins."""
+    load = candidate.heard.load
+    return f"load {load:.2f}, the job wants at most {job.load_limit:g}" if load is not None and load > job.load_limit else ""
+
+
 def _box_full(job: Wants, candidate: Builder) -> str:
     box = candidate.box
     if box.jobs >= box.slots:
@@ -178,14 +194,14 @@ def choose(job: Wants, builders: Iterable[Builder], now: int, had: str = "") -> 
         lines.append((candidate, why))
         if not why:
             busy, others = candidate.jobs / max(1, candidate.slots), candidate.name != had
-            rank = (1, busy, others) if no_space(job, candidate) else (0, others, busy)
+            rank = (1, busy, others) if no_space(job, candidate) or loaded(job, candidate) else (0, others, busy)
             if rank < best_rank:
                 best, best_rank = candidate, rank
     return best, [f"{candidate.name}: {why or _may(job, candidate, candidate is best, candidate.name == had)}" for candidate, why in lines]
 
 
 def _may(job: Wants, candidate: Builder, is_best: bool, had: bool) -> str:
-    behind = no_space(job, candidate)
+    behind = no_space(job, candidate) or loaded(job, candidate)
     state = f"waits in its inbox, {behind}" if behind else f"{candidate.jobs} of {count(candidate.slots, 'slot')} busy"
     return f"{'chosen' if is_best else 'could take it too'}: {'built it last, ' if had else ''}{state}"
 

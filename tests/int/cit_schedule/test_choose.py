@@ -137,6 +137,15 @@ def test_what_one_account_is_dealt_the_others_lack() -> None:
     assert best is None and weighed[1] == "twin: 2 cpus wanted, 3 of 4 taken on sun"
 
 
+def test_a_polite_job_goes_where_it_need_not_wait() -> None:
+    """A load that it does not want is no reason not to give it the job, which looks itself: only one to take another first."""
+    busy = heard(SUN, load=3.5)
+    best, weighed = choose.choose(Wants(load_limit=2.0), [busy, MOON], NOW)
+    assert best == MOON and weighed[0] == "sun: could take it too: waits in its inbox, load 3.50, the job wants at most 2"
+    assert choose.choose(Wants(load_limit=3.5), [busy, MOON], NOW)[0] == busy
+    assert choose.choose(Wants(load_limit=2.0), [busy], NOW)[0] == busy
+
+
 CHOSEN = {
     "nobody there": ([], "", None),
     "of equals the first": ([SUN, MOON], "", "sun"),
