@@ -63,10 +63,11 @@ def inbox_item(account: home.Account, job: Document) -> put.Item:
     given = trust.assignment(job)
     if given is None:
         raise CitError(DENIED, "no assignment", "a builder takes jobs that a queue assigned to it", job.label)
-    priority = job.table("job").get("priority", 0)
+    priority = given.table.get("priority", job.table("job").get("priority", 0))
+    place = priority if isinstance(priority, int) and names.LOWEST <= priority <= names.HIGHEST else 0
     name = names.FileName(job.id, job.name, "", given.task, given.attempt)
     digest = hashlib.sha256(job.raw).hexdigest()
-    return put.Item(name.copy, digest, job.raw, name, f"{account.path}/inbox", priority if isinstance(priority, int) else 0)
+    return put.Item(name.copy, digest, job.raw, name, f"{account.path}/inbox", place)
 
 
 def present_states(account: home.Account) -> dict[str, str]:

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import body, clock, document, grammar, journal, names
+from . import body, clock, document, grammar, journal, names, small_change
 from .errors import CONFIG, NOT_FOUND, CitError
 from .messages import tell
 from .put import Item, Putter
@@ -159,6 +159,8 @@ class Queue(_Holder):
         """The item of a new job: `waiting`, or `held` until its begin time or release."""
         wanted = job.table("job")
         begin, priority = wanted.get("begin"), wanted.get("priority", 0)
+        if "restart" in wanted and small_change.is_small(job, self.settings):
+            priority = names.HIGHEST
         sequence = names.NEVER if wanted.get("hold") is True else int(begin) if isinstance(begin, int) and begin > clock.now() else 0
         return Item(
             job.id,

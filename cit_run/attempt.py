@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import calls, check, checkout, environment, held, keep, limits, public, record, reuse, run_as, sealing, secrets, workspace
+from . import calls, check, checkout, environment, held, keep, limits, public, record, restart, reuse, run_as, sealing, secrets, workspace
 from .cit_format import body, clock, control, home, names, reply, secret, trust
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
@@ -133,7 +133,7 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
     own = environment.of_job(base, attempt.job, attempt.number, attempt.task, place.workspace, place.private)
     is_sealed = bool(reply.text(attempt.job))
     viewed = public.is_wanted(place.record) and not is_sealed
-    leaves = attempt.said.get("workspace") == "incremental" and not is_sealed
+    leaves = is_incremental(attempt) and not is_sealed
     return Order(
         record=place.record,
         workspace=place.workspace,
@@ -215,18 +215,14 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
     globs = job.find("keep")
     if globs is not None:
         files["keep"] = globs.body()
-    incremental = attempt.said.get("workspace") == "incremental"
-    before = ["reuse"] if incremental else []
-    if checkout.needed(job):
-        before.append("checkout")
-    if job.find("needs") is not None:
-        before.append("needs")
-    if "environment" in attempt.said:
-        before.append("components")
+    before = modules_before(attempt)
     if before or is_secret or held.HOLD in files or "builddir" in attempt.said or job.find("env") is not None:
         files[checkout.INPUT] = job.raw
-    place = workspace.laid_out(f"{account.path}/work", own, job.name, files, slots, reuse.owner(job) if incremental else "")
-    if incremental:
+    place, objection = restart.taken(f"{account.path}/work", own, job, files) if is_restart(attempt) else (None, "")
+    why = why or objection
+    if place is None:
+        place = workspace.laid_out(f"{account.path}/work", own, job.name, files, slots, reuse.owner(job) if is_incremental(attempt) else "")
+    if is_incremental(attempt):
         workspace.written(f"{place.record}/{reuse.BEFORE}", reuse.written(place.before))
     steps = [step(module, place.record, place.workspace) for module in before]
     try:
@@ -237,6 +233,28 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
         workspace.written(f"{place.record}/why", body.row(why))
         return place, [["/bin/false"]]
     return place, steps
+
+
+def is_restart(attempt: Attempt) -> bool:
+    """Whether it runs in the workspace of another job, as that stands (restart.py)."""
+    return "restart" in attempt.said
+
+
+def is_incremental(attempt: Attempt) -> bool:
+    """Whether it builds upon what a build before left (reuse.py)."""
+    return attempt.said.get("workspace") == "incremental" and not is_restart(attempt)
+
+
+def modules_before(attempt: Attempt) -> list[str]:
+    """The steps that come before the program, in order."""
+    wanted = {
+        "restart": is_restart(attempt),
+        "reuse": is_incremental(attempt),
+        "checkout": checkout.needed(attempt.job) and not is_restart(attempt),
+        "needs": attempt.job.find("needs") is not None and not is_restart(attempt),
+        "components": "environment" in attempt.said,
+    }
+    return [module for module, is_wanted in wanted.items() if is_wanted]
 
 
 def program_files(account: home.Account, job: Document) -> tuple[dict[str, bytes], str]:

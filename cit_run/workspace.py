@@ -130,20 +130,30 @@ def laid_out(work: str, own: str, name: str, files: dict[str, bytes], slots: int
         left(work, home, number)
         if not keeps:
             old += forgotten(work, home, number) + cleared(home, number)
-        for directory in (made.workspace, made.record):
-            if not os.path.isdir(directory):
-                os.mkdir(directory, 0o700)
-        linked(f"../{own}.run", f"{home}/.{number}")
-    for file, content in {**files, **({KEPT: b""} if keeps else {})}.items():
-        written(f"{made.record}/{file}", content, 0o700 if file == "script" else 0o600)
-    linked(f"{folder(name)}/{number}", made.link)
-    linked(f"../.{number}", f"{made.workspace}/.cit")
+        owned(made, home, own, number)
+    recorded(made, name, number, {**files, **({KEPT: b""} if keeps else {})})
     before = reuse.Before("", "" if not owner else no_base(found, owner))
     if base:
         status = read_status(base)
         ended = clock.iso(status.ending.ended) if status and status.ending else "a time that is not known"
         before = reuse.Before(os.path.basename(base), f"upon {os.path.basename(base)[: -len('.run')]}, which ended well at {ended}")
     return made._replace(remove=tuple(old), before=before)
+
+
+def owned(made: Place, home: str, own: str, number: int) -> None:
+    """From here on the slot is this job's: its record is the last one there. Under the lock of the name."""
+    for directory in (made.workspace, made.record):
+        if not os.path.isdir(directory):
+            os.mkdir(directory, 0o700)
+    linked(f"../{own}.run", f"{home}/.{number}")
+
+
+def recorded(made: Place, name: str, number: int, files: dict[str, bytes]) -> None:
+    """The files of a record, and the links by which a job is found."""
+    for file, content in files.items():
+        written(f"{made.record}/{file}", content, 0o700 if file == "script" else 0o600)
+    linked(f"{folder(name)}/{number}", made.link)
+    linked(f"../.{number}", f"{made.workspace}/.cit")
 
 
 def slot(work: str, home: str, number: int) -> Slot:

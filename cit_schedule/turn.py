@@ -54,8 +54,8 @@ def checked(job: Document, queue: home.Queue) -> choose.Wants:
     return choose.wants(job)
 
 
-def assigned(job: Document, queue: home.Queue, chosen: Builder, weighed: list[str], now: int) -> Document:
-    """The job with its assignment to the chosen builder, signed by the queue."""
+def assigned(job: Document, queue: home.Queue, chosen: Builder, weighed: list[str], now: int, priority: int | None = None) -> Document:
+    """The job with its assignment to the chosen builder, signed by the queue; `priority` is the queue's, where that is another than its author's."""
     before = trust.assignment(job)
     said = {
         "queue": queue.full_name,
@@ -66,6 +66,7 @@ def assigned(job: Document, queue: home.Queue, chosen: Builder, weighed: list[st
         "key": chosen.key,
         "account": chosen.account,
         "assigned": body.Time(now),
+        "priority": priority if priority != job.table("job").get("priority", 0) else None,
         "weighed": weighed,
     }
     return home.signed(job.extended(document.section("assignment", "toml", body.toml(said))), queue.signer, queue.identity, "cit-queue")
@@ -184,7 +185,7 @@ class Pass:
             if choose.is_hopeless(weighed):
                 self.waits(name, "; ".join(weighed))
             return None
-        return Choice(name, arrival.raw, assigned(arrival, self.queue, chosen, weighed, self.now), chosen.name)
+        return Choice(name, arrival.raw, assigned(arrival, self.queue, chosen, weighed, self.now, parts.priority), chosen.name)
 
     def waits(self, name: str, why: str) -> None:
         """Say once that no builder there is can ever take a job; it is not opened again until there are others."""

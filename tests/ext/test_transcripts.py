@@ -32,8 +32,8 @@ PAGES = [
 PAGES += ["docs/howto/secrets.md", "docs/howto/fetch-results.md", "docs/howto/try-again.md"]
 PAGES += ["docs/howto/artefacts.md"]
 PAGES += ["docs/howto/limits.md"]
-PAGES += ["docs/howto/workspaces.md"]
 PAGES += ["docs/howto/interfaces.md"]
+PAGES += ["docs/howto/workspaces.md", "docs/howto/restart-and-publish.md"]
 SHELL_QUEUE = CHECKOUT / "cit_queue" / "sh" / "cit-queue"
 SHAPES = (  # from the longest to the shortest; both the page and what is printed are seen through them
     (re.compile(r"SHA256:[A-Za-z0-9+/]{43}"), "KEY"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -125,14 +127,14 @@ def test_looking_is_no_change(project: Project) -> None:
     assert project.rows(project.build())["workspace"] == "incremental"
 
 
-def test_never_upon_another_submitter_s(project: Project, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has a directory of their own; each goes on in it."""
+@pytest.fixture
+def bob(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Inside of it jobs are another person's, whom this account believes too."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "bob"], check=True)
     kind, key, *_ = (tmp_path / "bob.pub").read_text().split()
     with open(bench.account / "allowed_signers", "a") as stream:
         stream.write(f'bob@moon namespaces="cit-job" {kind} {key}\n')
-    ours = project.build()
-    ada, job = bench.person, bench.job
+    job = bench.job
 
     def by_bob(*words: bytes, **said: object) -> Document:
         with monkeypatch.context() as other:
@@ -140,17 +142,35 @@ def test_never_upon_another_submitter_s(project: Project, bench: Bench, tmp_path
             other.setenv("CIT_HOST", "moon")
             return job(*words, **said)
 
-    with monkeypatch.context() as other:
-        other.setattr(bench, "job", by_bob)
-        other.setattr(bench, "person", keys.load(tmp_path / "bob"))
+    @contextlib.contextmanager
+    def theirs() -> Iterator[None]:
+        with monkeypatch.context() as other:
+            other.setattr(bench, "job", by_bob)
+            other.setattr(bench, "person", keys.load(tmp_path / "bob"))
+            yield
+
+    return theirs
+
+
+def test_never_upon_another_submitter_s(project: Project, bob: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+    """Each has a directory of their own; each goes on in it."""
+    ours = project.build()
+    with bob():
         theirs = project.build()
         again = project.build()
-    assert bench.person is ada
     assert project.lines(theirs) == BUILT and project.lines(again) == []
     assert project.rows(theirs)["workspace why"] == "no build before was an incremental one of the same submitter and queue"
     assert project.workspace(ours) != project.workspace(again)
     mine = project.build()
     assert project.lines(mine) == [] and project.workspace(mine).name == "0"
+
+
+def test_no_restart_in_another_submitter_s_workspace(project: Project, bob: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+    ours = project.build(script="#!/bin/sh\nexit 1\n")
+    with bob():
+        theirs = project.build(restart=f"{ours.id}.a1", workspace="clean")
+    assert "is another submitter's" in str(project.bench.result(theirs)["why"]) and project.bench.result(theirs)["state"] == "FAILED"
+    assert project.workspace(ours).name == "0" and project.lines(theirs) == []
 
 
 def test_clean_after_a_failure_and_after_other_variables(project: Project) -> None:
