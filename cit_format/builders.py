@@ -13,11 +13,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import body, builder, can_build, clock, heartbeat, home, messages, offers, reader, spool, trust
+from . import body, builder, can_build, clock, heartbeat, home, lent, messages, offers, reader, spool, trust
 from .builder import Builder, Heard
 from .document import Document
 from .errors import DENIED, OK, CitError, worst
@@ -95,12 +95,14 @@ def believed(described: Document, queue: home.Queue, now: int) -> Builder:
 
 def present(queue: home.Queue, known: Iterable[Builder], now: int) -> list[Builder]:
     """Builders as they are now, as far as the queue knows it: paused, heard, asked, and what they were given."""
-    asked, taken, resting = asked_before(queue), given(queue), doors_that_rest(queue, now)
+    several = list(known)
+    beats = {each.name: heartbeat.kept(queue, each.name, each.key, now) for each in several}
+    asked, taken, resting = asked_before(queue), given(queue, lent_by(several, beats, now)), doors_that_rest(queue, now)
     found = []
-    for each in known:
+    for each in several:
         mine = taken.get(each.name, Given())
         each = each._replace(paused=pause(queue, each.name), given=len(mine.jobs), cpus_taken=mine.cpus, mem_taken=mine.mem, mem_new=0, tmp_new=0)
-        each = as_heard(each, heartbeat.kept(queue, each.name, each.key, now), mine.jobs, asked.get(each.name), now)
+        each = as_heard(each, beats[each.name], mine.jobs, asked.get(each.name), now)
         found.append(each._replace(unreached=each.unreached or resting.get(each.door, "")))
     return builder.boxed(found)
 
@@ -155,18 +157,31 @@ def doors_that_rest(queue: home.Queue, now: int) -> dict[str, str]:
 # --- what they were given -----------------------------------------------------------------------------------------------
 
 
-def given(queue: home.Queue) -> dict[str, Given]:
-    """What lies in `assigned` and `sent`, by builder; a job that moves on meanwhile is counted once."""
+def lent_by(several: Iterable[Builder], beats: Mapping[str, heartbeat.Heartbeat | None], now: int) -> frozenset[str]:
+    """The jobs (`COPY-NAME`) that wait for others and have lent their slots, as their builders said last; this very account is looked at."""
+    found: set[str] = set()
+    for each in several:
+        beat = beats.get(each.name)
+        if each.door == str(home.path().absolute()):
+            found |= lent.lent_here(home.path())
+        elif beat and abs(now - beat.time) <= builder.FRESH:
+            found |= {job.copy for job in beat.jobs if job.state == heartbeat.LENT}
+    return frozenset(found)
+
+
+def given(queue: home.Queue, but: frozenset[str] = frozenset()) -> dict[str, Given]:
+    """What lies in `assigned` and `sent`, by builder, `but` for these jobs; a job that moves on meanwhile is counted once."""
     found: dict[str, tuple[set[str], int, int]] = {}
     met: set[str] = set()
     for state in ("assigned", "sent"):
         for name in spool.listing(queue / state):
             with contextlib.suppress(FileNotFoundError):
-                if name not in met:
+                own = name[22:-4] if name[21:22] == "." else name[:-4]  # without KEY
+                if name not in met and own not in but:
                     met.add(name)
                     who, cpus, mem = brief(queue / state / name)
                     jobs, cpus_before, mem_before = found.setdefault(who, (set(), 0, 0))
-                    jobs.add(name[22:-4] if name[21:22] == "." else name[:-4])  # without KEY
+                    jobs.add(own)
                     found[who] = jobs, cpus_before + cpus, mem_before + mem
     return {who: Given(frozenset(jobs), cpus, mem) for who, (jobs, cpus, mem) in found.items()}
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import body, can_build, clock, document, glance, grammar, home, names, offers, put, reader, spool, sshsig
+from . import body, can_build, clock, document, glance, grammar, home, lent, names, offers, put, reader, spool, sshsig
 from .body import Time
 from .document import Document
 from .errors import DATA, DENIED, CitError
@@ -26,12 +26,12 @@ from .trust import SKEW
 
 OWN = "builder.cit"  # the account's description, signed by its owner
 CACHE = ".load"  # below builders/ of a queue
-PENDING, RUNNING, ENDED = "PENDING", "RUNNING", "ENDED"
+PENDING, RUNNING, LENT, ENDED = "PENDING", "RUNNING", "LENT", "ENDED"
 STATES = {"inbox": PENDING, "running": RUNNING, "finished": ENDED}
 
 
 class Job(NamedTuple):
-    """A job that a builder has: `ID[_TASK].aN-NAME`, PENDING, RUNNING or ENDED, and since when (microseconds)."""
+    """A job that a builder has: `ID[_TASK].aN-NAME`, PENDING, RUNNING, LENT (it waits for others) or ENDED, and since when (microseconds)."""
 
     copy: str
     state: str
@@ -103,13 +103,15 @@ def meant_here(account: home.Account, job: Document) -> None:
 
 def jobs(account: home.Account, queue: str = "") -> Iterator[Job]:
     """The jobs that a build account has (of that queue alone, where one is named), each in the state of its directory."""
+    lends = lent.lent_here(account.path)
     for place, state in STATES.items():
         for path in lying(account, place):
             parts = names.parse(path.name)
             try:
                 if parts is not None and (not queue or glance.at(path).text("queue") == queue):
                     own = f"{parts.copy}-{parts.name}"
-                    yield Job(own, PENDING if waits_elsewhere(account, own) else state, path.stat().st_ctime_ns // 1000)
+                    state_now = PENDING if waits_elsewhere(account, own) else LENT if state == RUNNING and own in lends else state
+                    yield Job(own, state_now, path.stat().st_ctime_ns // 1000)
             except FileNotFoundError:
                 continue  # it moved on
 
@@ -187,7 +189,7 @@ def _heard(name: str, key: str, said: dict[str, body.Value], rows: list[list[str
     found = []
     for row in rows:
         copy, state, since = row if len(row) == 3 else ("", "", "")
-        if names.parse(f"{copy}.cit") is None or state not in STATES.values():
+        if names.parse(f"{copy}.cit") is None or state not in (*STATES.values(), LENT):
             raise ValueError(f"no job: {' '.join(row)[:80]!r}")
         found.append(Job(copy, state, clock.parse(since)))
     builds = said.get("can-build")

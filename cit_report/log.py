@@ -14,7 +14,7 @@ from typing import Optional
 
 import typer
 
-from . import far, following, look, opening, picking, places, remote
+from . import far, following, lend, look, opening, picking, places, remote
 from .cit_format import clock, messages
 from .cit_format.errors import NOT_FOUND, OK, CitError
 from .look import Seen
@@ -70,7 +70,9 @@ def main(
     if path:
         print(look.log_of(wanted))
     elif follow and not following.has_ended(wanted):
-        following.followed(wanted, there, key, wish)
+        with lend.Loan(there.account, os.environ) as loan:
+            loan.begin()
+            following.followed(wanted, there, key, wish)
     else:
         written(wanted, key, wish)
     return OK

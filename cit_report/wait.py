@@ -1,7 +1,7 @@
 """cit wait: returns when jobs have ended, with the job's own status.
 
 Reads: `done` of the queue; `finished` of this account; of a queue elsewhere what it says at its door. Writes: nothing to stdout.
-Exits: of one job its status: 124 over its time, 125 cit itself failed, 128+signal; of several the greatest; 75 --timeout;
+Exits: of one job its status: 124 over its time, 125 cit itself failed, 128+signal; of several the greatest, with --any of the first; 75 --timeout;
 66 no such job; 77 what a queue elsewhere tells of its end cannot be (docs/messages.md).
 How: the kernel tells when the queue's log or `done` changes; the door of a queue elsewhere waits with us, some seconds at a time; one
 of several, or one that cannot be had, is asked after 0.2 s, then less and less often, every 5 s at last.
@@ -11,13 +11,15 @@ Pages: docs/stages/report.md
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import NamedTuple, Optional
 
 import typer
 
-from . import look, places, remote, story
-from .cit_format import attempts, clock, home, messages
+from . import lend, look, places, remote, story
+from .cit_format import attempts, clock, home, messages, wake
 from .cit_format.document import Document
 from .cit_format.errors import LATER, NOT_FOUND, CitError
 from .cit_format.reader import parse
@@ -97,8 +99,9 @@ def _at_end(pending: set[str], there: Home, home_only: bool) -> list[Copy]:
     return found
 
 
-def waited(jobs: list[look.Seen], there: Home, until: float | None) -> list[End]:
-    """Wait for these jobs: how each ended. 66 where one is nowhere any more, 75 at `until` (time.monotonic)."""
+def waited(jobs: list[look.Seen], there: Home, until: float | None, loan: lend.Loan, enough: bool = False) -> list[End]:
+    """Wait for these jobs (with `enough`, for the first of them): how each ended; meanwhile the slot of the job around us is lent.
+    66 where one is nowhere any more, 75 at `until` (time.monotonic)."""
     refused = [End(job.short, "REFUSED", 125) for job in jobs if job.place == "refused"]
     pending = wanted_ends([job for job in jobs if job.place != "refused"])
     queued_here = all(any(copy.queue for copy in job.copies) for job in jobs)
@@ -114,8 +117,10 @@ def waited(jobs: list[look.Seen], there: Home, until: float | None) -> list[End]
             found = ends(pending, there, queued_here)
             ended += found.values()
             pending -= set(found)
-            if not pending:
+            if not pending or (enough and ended + refused):
                 break
+            if loan.begin():
+                looked_at_again(jobs)
             missing = 0 if any(places.copies_of(job, there) for job in pending) else missing + 1
             if missing >= GONE:
                 raise CitError(NOT_FOUND, f"{min(pending)[-6:]} is nowhere any more", "cit fsck looks for what is in the wrong place")
@@ -123,6 +128,14 @@ def waited(jobs: list[look.Seen], there: Home, until: float | None) -> list[End]
                 raise CitError(LATER, f"not ended yet: {', '.join(sorted(job[20:] for job in pending))}", "cit why JOB says why")
             watch.wait(min((moment for moment in (until, away.due) if moment is not None), default=None))
     return refused + ended
+
+
+def looked_at_again(jobs: list[look.Seen]) -> None:
+    """Have the queues looked at in which these wait: there is room for one more."""
+    for path in {copy.queue for job in jobs for copy in job.copies if copy.queue and copy.place == "waiting"}:
+        queue = home.Queue(Path(path))
+        if not queue.remote:
+            wake.arrived(queue.path, queue.on_arrival)
 
 
 class Elsewhere:
@@ -162,6 +175,7 @@ def main(
     jobs: Optional[list[str]] = typer.Argument(None, metavar="[JOB]...", help="A piece of an ID, a name, or `last`; without any, last"),
     timeout: Optional[str] = typer.Option(None, "--timeout", metavar="DURATION", help="Give up after 90s, 30m, ...: exit 75"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where they are looked up: @NAME or a directory"),
+    enough: bool = typer.Option(False, "--any", help="Return when the first of them has ended, as it did"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only; how a job ended is told by the status alone"),
 ) -> int:
     """Wait until jobs have ended; exit as the job did."""
@@ -169,7 +183,8 @@ def main(
     until = None if timeout is None else time.monotonic() + clock.duration(timeout) / clock.SECOND
     there = places.here(queue)
     found = [job for wanted in jobs or ["last"] for job in look.seen(wanted, there, clock.now())]
-    ended = waited(found, there, until)
+    with lend.Loan(there.account, os.environ) as loan:
+        ended = waited(found, there, until, loan, enough)
     for one in ended:
         if one.status:
             messages.tell("note", f"{one.state}, status {one.status}", one.label, f"cit why {one.label.partition('-')[0]}")

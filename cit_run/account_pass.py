@@ -41,6 +41,7 @@ class Pass:
         self.arrivals = Arrivals([account / "inbox", account / "control"])
         found = recovery.recover(account)
         self.slots.adopted = [Running(*each) for each in found.adopted]
+        self.slots.look()
         self.waiting = found.waiting  # in running/, not yet with a shim
         self.ends = found.ends
         self.status = found.status
@@ -115,6 +116,7 @@ class Pass:
         found, _, _ = select.select([*sockets, self.arrivals.fd], [], [], timeout)
         if self.arrivals.fd in found or timeout >= self.arrivals.pause:
             self.arrivals.clear()
+            self.slots.look()
             self.inbox = None
             self.obey()
         elif self.restless:
@@ -200,7 +202,7 @@ class Pass:
 
     def begin(self) -> None:
         """Begin what waits, in order, as long as slots and processors are free; wishes are looked at last of all."""
-        while self.waiting and self.slots.has_room(self.waiting[0]):
+        while self.slots.regain() and self.waiting and self.slots.has_room(self.waiting[0]):
             first = self.waiting.pop(0)
             self.wishes = control.targets(self.account / "control")
             if not self.is_decided(first):

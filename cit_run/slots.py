@@ -11,7 +11,7 @@ from typing import NamedTuple, Union
 
 from . import attempt, cores, limits, recovery, workspace
 from .attempt import Attempt
-from .cit_format import clock, control, home, messages
+from .cit_format import clock, control, home, lent, messages
 from .cit_format.errors import BUG, IO, OK, CitError, worst
 from .finishing import End
 from .shim import Shim, is_running, read_status
@@ -46,6 +46,7 @@ class Slots:
         self.idle: list[Shim] = [Shim(self.rlimits)]  # the first one starts while we look what there is to do
         self.running: dict[Shim, Running] = {}
         self.adopted: list[Running] = []  # with a shim of a pass before us
+        self.lent: set[str] = set()  # own names: jobs that had lent their slots when it was looked at last
         self.cancelled: set[str] = set()  # their shims have been told
         self.deaths = 0
         self.status = OK
@@ -53,7 +54,15 @@ class Slots:
     @property
     def free(self) -> int:
         """How many jobs may begin."""
-        return max(0, self.count - len(self.running) - len(self.adopted))
+        return max(0, self.count - len(self.active))
+
+    @property
+    def active(self) -> list[Running]:
+        """The jobs that have slots: not those that have lent theirs."""
+        everything = [*self.running.values(), *self.adopted]
+        if self.lent:
+            self.lent = {each.attempt.own for each in everything if each.attempt.own in self.lent and lent.is_lent(each.place.record)}
+        return [each for each in everything if each.attempt.own not in self.lent]
 
     @property
     def is_empty(self) -> bool:
@@ -73,8 +82,23 @@ class Slots:
 
     def has_room(self, wanted: Attempt) -> bool:
         """Whether a slot is free for a job, and as many processors as it wants; with nothing beside it, any job may run."""
-        taken = sum(running.attempt.cpus for running in [*self.running.values(), *self.adopted])
-        return self.is_empty or (self.free > 0 and taken + wanted.cpus <= self.cpus)
+        active = self.active
+        taken = sum(running.attempt.cpus for running in active)
+        return not active or (len(active) < self.count and taken + wanted.cpus <= self.cpus)
+
+    def look(self) -> None:
+        """See which jobs have lent their slots."""
+        self.lent.update(each.attempt.own for each in [*self.running.values(), *self.adopted] if lent.is_there(each.place.record))
+
+    def regain(self) -> bool:
+        """Give slots back to jobs that waited and go on; whether nobody is left who wants one: nothing new overtakes them."""
+        back = [each for each in [*self.running.values(), *self.adopted] if each.attempt.own in self.lent and lent.wants_back(each.place.record)]
+        for each in sorted(back, key=lambda each: each.attempt.own):
+            if not self.has_room(each.attempt):
+                return False
+            self.lent.discard(each.attempt.own)
+            lent.give_back(each.place.record)
+        return True
 
     def begin(self, wanted: Attempt) -> tuple[str, str, str]:
         """Give a job its workspace and a shim; its line for the log of moves."""

@@ -29,7 +29,7 @@ PAGES = [
     "docs/howto/hold-and-cancel.md",
     "docs/howto/why-does-it-wait.md",
 ]
-PAGES += ["docs/howto/secrets.md", "docs/howto/fetch-results.md", "docs/howto/try-again.md"]
+PAGES += ["docs/howto/secrets.md", "docs/howto/fetch-results.md", "docs/howto/try-again.md", "docs/howto/jobs-that-make-jobs.md"]
 PAGES += ["docs/howto/artefacts.md"]
 PAGES += ["docs/howto/limits.md"]
 PAGES += ["docs/howto/interfaces.md"]
