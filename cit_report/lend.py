@@ -1,7 +1,7 @@
 """`cit wait` inside a job lends the job's slot while it waits, and takes one back before it goes on (docs/howto/jobs-that-make-jobs.md).
 
-Reads: CIT_WORKSPACE, whose `.cit` leads to the job's record. Writes: `lent` in the record, locked as long as this process waits, and a name
-in `inbox` for a moment, by which the kernel tells the pass of cit-run. That pass removes `lent` when there is a slot again.
+Reads: CIT_WORKSPACE, whose `.cit` leads to the job's record. Writes: `lent` in the record, locked as long as this process waits, and
+`inbox/.lent`, made anew, by which the kernel tells the pass of cit-run. That pass removes `lent` when there is a slot again.
 How: only a job that lies in `running` of this account has a slot to lend, and only where cit-run itself has the slots. One waiter of a job lends.
 """
 
@@ -62,10 +62,11 @@ class Loan:
 
     def tell(self) -> None:
         """Have the pass of cit-run look: it is told of every new name in the inbox."""
-        name = f"{self.account}/inbox/.{lent.FILE}-{os.getpid()}"
-        with contextlib.suppress(OSError):
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        name = f"{self.account}/inbox/.{lent.FILE}"
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     def __enter__(self) -> Loan:
         return self
