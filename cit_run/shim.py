@@ -41,6 +41,7 @@ class Order(NamedTuple):
     deadline: float = 0.0  # seconds since 1970, 0: none
     stall: float = 0.0  # seconds of a silent log, 0: any
     bound: bool = False  # the job ends with cit-run
+    doubt: float = 0.0  # seconds in which who fails may yet turn out to have been ended with us
     conceal: list[str] = []  # the step that hides its secrets in the log, where it has some
     private: list[str] = []  # paths that are removed after that
     check: list[str] = []  # asked before the program, where it starts: not ready where it does not end with 0

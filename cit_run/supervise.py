@@ -127,6 +127,8 @@ def run(job: Job, status: int) -> tuple[str, bool]:
         started = time.monotonic()
         exit_status, number, figures = watch.step(job.program, job.directory, note_pid=True)
     wall = int((time.monotonic() - started) * 1000)
+    if exit_status or number:
+        watch.doubted()
     watch.confined.kill()
     clean = processes.buried()
     watch.flood.look(time.monotonic(), True)

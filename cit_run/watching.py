@@ -41,6 +41,7 @@ class Job:
     deadline: float
     stall: float
     bound: bool
+    doubt: float
     conceal: list[str]
     private: list[str]
     check: list[str]
@@ -128,6 +129,15 @@ class Watch:
             if ended:
                 return ended
             self.look(pid)
+
+    def doubted(self) -> None:
+        """The program failed. Who ends all processes of a job, one after the other, may reach us only now: then that was why."""
+        until = time.monotonic() + self.job.doubt
+        while not self.why and (left := until - time.monotonic()) > 0:
+            if select.select([beat], [], [], left)[0]:
+                os.read(beat, 4096)
+            if signal.SIGTERM in asked:
+                self.why = "cancel"
 
     def log(self, text: str) -> None:
         """A line of ours in the job's log."""

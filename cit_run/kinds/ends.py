@@ -22,7 +22,7 @@ def end(
     if isinstance(stands, Ending) and turn.is_certain(stands, wished):
         found, why = stands, noted.lost if stands.why == "lost" else ""
     elif isinstance(stands, Ending):
-        found = turn.refined(stands, state)
+        found = turn.refined(stands, state, noted.put_back)
         why = said if found.why else ""
     else:
         secrets.clear(account.path, mine.own, elsewhere=True)

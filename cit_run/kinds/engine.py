@@ -25,7 +25,7 @@ class State(NamedTuple):
     """What an engine says of a job: its own ID for it, PENDING, RUNNING or ENDED, in its own words (with the reason), and how it ended.
 
     `end`: done, failed, time, deadline, cancel, memory or lost. `ended` in microseconds, 0 where it does not say. `held`: it will not
-    begin until it is released. `never`: it will not begin as things stand.
+    begin until it is released. `never`: it will not begin as things stand. `restarts`: how often it was put back after it had begun.
     """
 
     id: str
@@ -36,6 +36,7 @@ class State(NamedTuple):
     held: bool = False
     never: bool = False
     node: str = ""
+    restarts: int = 0
 
 
 class Outcome(NamedTuple):

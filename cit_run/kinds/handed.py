@@ -17,8 +17,8 @@ from ..cit_format import clock
 
 class Handed(NamedTuple):
     """The engine's ID (empty: not handed over as far as is known), its last word, whether a beginning was seen, when it began anew
-    (microseconds), why it is to be given back, why it is lost, and whether its supervisor was told
-    to end it."""
+    (microseconds), why it is to be given back, why it is lost, whether its supervisor was told
+    to end it, and how often the engine had put it back when it began last."""
 
     id: str = ""
     told: str = ""
@@ -27,6 +27,7 @@ class Handed(NamedTuple):
     declined: str = ""
     lost: str = ""
     stopped: bool = False
+    put_back: int = 0
 
 
 def read(record: str) -> Handed:
@@ -52,8 +53,10 @@ def read(record: str) -> Handed:
             found = found._replace(stopped=True)
         elif word == "lost":
             found = found._replace(lost=value)
-        elif word == "restarted":
-            found = found._replace(restarts=(*found.restarts, clock.parse(time)))
+        elif word in ("restarted", "put-back"):
+            found = found._replace(put_back=int(value) if value.isdigit() else 0)
+            if word == "restarted":
+                found = found._replace(restarts=(*found.restarts, clock.parse(time)))
     return found
 
 

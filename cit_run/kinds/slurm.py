@@ -78,7 +78,7 @@ class Slurm:
     def ask(self, wanted: Mapping[str, str]) -> dict[str, State]:
         """squeue, and sacct for those of `wanted` that it has forgotten."""
         found = slurm_terms.present(
-            self.said(["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--format={slurm_terms.SHOWN}"])
+            self.said(["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--Format={slurm_terms.SHOWN}"])
         )
         gone = sorted(identity for mine, identity in wanted.items() if identity and mine not in found)
         return {**self.past(gone), **found} if gone else found

@@ -32,7 +32,7 @@ ENDS = {
 NEVER = frozenset(
     ["BadConstraints", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit", "AccountNotAllowed", "InvalidAccount", "InvalidQOS"]
 )
-SHOWN = "\t".join(["%i", "%T", "%r", "%e", "%N", "%j"])  # columns of squeue
+SHOWN = ",".join(f"{each}:\t" for each in ("JobArrayID", "State", "Reason", "EndTime", "NodeList", "RestartCnt", "Name"))  # columns of squeue
 PAST = "JobID,State,ExitCode,End,NodeList,JobName"  # and of sacct
 TASK = "SLURM_ARRAY_TASK_ID"
 
@@ -123,7 +123,7 @@ def own(name: str, identity: str) -> str:
     return f"{parts._replace(task=int(task)).copy}-{parts.name}" if task.isdigit() else name
 
 
-def state(identity: str, word: str, reason: str = "", ended: str = "", node: str = "") -> State:
+def state(identity: str, word: str, reason: str = "", ended: str = "", node: str = "", restarts: str = "") -> State:
     """What Slurm says of a job, as we say it; `ended` in UTC. A word that is not known is no end."""
     word = word.partition(" ")[0].rstrip("+")
     phase = PENDING if word in WAITING else ENDED if word in ENDS else RUNNING
@@ -136,6 +136,7 @@ def state(identity: str, word: str, reason: str = "", ended: str = "", node: str
         phase == PENDING and (reason in ("JobHeldUser", "JobHeldAdmin") or word == "REQUEUE_HOLD"),
         phase == PENDING and (reason in NEVER or reason.endswith("PerJobLimit")),
         node if node not in ("None assigned", "(null)") else "",
+        int(restarts) if restarts.isdigit() else 0,
     )
 
 
@@ -143,10 +144,10 @@ def present(shown: str) -> dict[str, State]:
     """The lines of squeue, by COPY-NAME. Of two of one name the one that is under way counts, else the later one."""
     found: dict[str, State] = {}
     for line in shown.split("\n"):
-        fields = line.split("\t", 5)
-        mine = own(fields[5], fields[0]) if len(fields) == 6 else ""
+        fields = line.split("\t")
+        mine = own(fields[6], fields[0]) if len(fields) == 8 else ""
         if mine:
-            said = state(*fields[:5])
+            said = state(*fields[:6])
             if mine not in found or rank(found[mine]) < rank(said):
                 found[mine] = said
     return found

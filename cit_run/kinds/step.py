@@ -22,6 +22,7 @@ from .engine import Here
 
 _ALONE = "import sys; sys.path.append({!r}); from {}.alone import main; main()"
 _PR_SET_CHILD_SUBREAPER = 36
+DOUBT = 0.2  # seconds between the first and the last process of a job that hears of its end
 
 
 def main() -> None:
@@ -52,15 +53,16 @@ def is_free(account: home.Account, mine: Attempt, here: Here) -> bool:
     record = f"{account.path}/work/{mine.own}.run"
     stands, now = recovery.standing(record), clock.now()
     wished = control.look(account / "control", mine.job, mine.task, mine.number, account.signers, now)
-    if here.restarts and not (isinstance(stands, Ending) and turn.is_certain(stands, wished)):
-        if not turn.may_begin_anew(mine, here.restarts):
+    if stands is None and here.restarts:
+        handed.note(record, "put-back", count=here.restarts)  # before it began: that is no start of it
+    elif stands is not None:
+        if not here.restarts or (isinstance(stands, Ending) and turn.is_certain(stands, wished)):
+            return False
+        if not turn.may_begin_anew(mine, len(handed.read(record).restarts) + 1):
             lost(record)
             return False
-        if stands is not None:
-            os.rename(f"{record}/status", f"{record}/status.{here.restarts}")
         handed.note(record, "restarted", count=here.restarts)
-    elif stands is not None:
-        return False
+        os.rename(f"{record}/status", f"{record}/status.{here.restarts}")
     return attempt.called(account, mine, attempt.verdict(mine, wished, now))[0] == attempt.START
 
 
@@ -83,7 +85,7 @@ def ordered(account: home.Account, mine: Attempt, here: Here) -> Order:
     there = len(os.sched_getaffinity(0))
     place, before = attempt.laid_out(mine, account, there, mine.own)
     workspace.written(f"{place.record}/machine", body.tsv([*environment.machine(), *here.rows]))
-    order = limits.limited(attempt.order(mine, place, base, before, account.path), mine, account.settings)
+    order = limits.limited(attempt.order(mine, place, base, before, account.path), mine, account.settings)._replace(doubt=DOUBT)
     return attempt.order_as(order, account, mine.job)
 
 

@@ -98,8 +98,10 @@ def ending(status: Status | None, state: State | None, now: int) -> Ending:
     return Ending(0, 0, why, status.begun if status else 0, state.ended if state and state.ended else now, {})
 
 
-def refined(found: Ending, state: State | None) -> Ending:
-    """The end in a record, with the engine's word why it came by a signal. A cancel that nobody here wished is none of ours: lost."""
+def refined(found: Ending, state: State | None, put_back: int) -> Ending:
+    """The end in a record, with the engine's word why it came by a signal. What nobody here wished is none of ours: lost. So is what was put
+    back there since it began (then: `put_back` times): the end that the engine tells is that of a start that never was."""
     if state is None or state.end in ("", engine.DONE, engine.FAILED):
-        return found._replace(why="lost") if found.why == "cancel" else found
+        is_older = state is not None and state.restarts > put_back
+        return found._replace(why="lost") if found.why == "cancel" or is_older else found
     return found._replace(why=state.end)

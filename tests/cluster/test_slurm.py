@@ -51,7 +51,7 @@ class Login(Bench):
 
     def visits(self, *jobs: Document, status: int = 0) -> None:
         """Visits until these jobs have ended."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + slurms.PATIENCE
         while missing := [job.label for job in jobs if not any(job.id in name for name in self.names("finished"))]:
             assert time.monotonic() < end, f"{missing} did not end\n{self.cluster.said('squeue', '--states=all')}"
             self.run(status=status)
@@ -301,27 +301,50 @@ def test_secrets_are_gone(login: Login, cluster: Slurm) -> None:
     sealed.nothing_left(login)
 
 
+def requeued(login: Login, mark: Path, start: str, after: str = "", **said: object) -> Document:
+    """A job that was put back by Slurm once it ran, and may begin again at `start`: by itself Slurm lets two minutes pass."""
+    script = f"#!/bin/sh\n{after}\necho ran >>{mark}\nuntil [ -e {mark.parent}/stop ]; do sleep 0.02; done\n"
+    job = login.send(script, **said)
+    login.run()
+    login.cluster.until(lambda: mark.exists(), "the job")
+    number = login.number(job)
+    login.cluster.said("scontrol", "update", f"JobId={number}", "Requeue=1")  # an administrator may
+    login.cluster.said("scontrol", "requeue", number)
+    login.cluster.until(lambda: login.state(job) == "PENDING", "the requeue")
+    login.cluster.said("scontrol", "update", f"JobId={number}", f"StartTime={start}")
+    return job
+
+
 @pytest.mark.parametrize("attempts", [1, 2])
-def test_requeue_is_an_attempt(login: Login, cluster: Slurm, tmp_path: Path, attempts: int) -> None:
+def test_requeue_is_an_attempt(login: Login, tmp_path: Path, attempts: int) -> None:
     """A requeued job begins again only where its author said so, and says it; else it is lost."""
     said = {"attempts": 2, "retry_on": ["lost"]} if attempts == 2 else {}
-    job = login.send(f"#!/bin/sh\necho ran >>{tmp_path}/mark\nuntil [ -e {tmp_path}/stop ]; do sleep 0.02; done\n", **said)
-    login.run()
-    until(lambda: login.runs(job), "the job")
-    number = login.number(job)
-    if attempts == 1:
-        cluster.said("scontrol", "update", f"JobId={number}", "Requeue=1")  # an administrator may
-    cluster.said("scontrol", "requeue", number)
-    until(lambda: login.state(job) == "PENDING", "the requeue")
-    # Not at once: slurmd refuses what is begun anew in the second in which it was killed, and Slurm then says FAILED.
-    cluster.said("scontrol", "update", f"JobId={number}", "StartTime=now+2")
+    job = requeued(login, tmp_path / "mark", "now+2", **said)
     if attempts == 2:
-        until(lambda: (tmp_path / "mark").read_text() == "ran\n" * 2, "its second beginning")
+        login.cluster.until(lambda: (tmp_path / "mark").read_text() == "ran\n" * 2, "its second beginning")
         (tmp_path / "stop").touch()
     login.visits(job)
     assert (tmp_path / "mark").read_text() == "ran\n" * attempts
     assert login.result(job)["state"] == ("COMPLETED" if attempts == 2 else "NODE_FAIL")
     assert login.events(job).count("restarted") == attempts - 1
+
+
+def test_requeue_that_slurm_refuses(login: Login, tmp_path: Path) -> None:
+    """slurmd does not begin anew what was killed in the same second, and Slurm says FAILED. The job was taken from its node for all that."""
+    job = requeued(login, tmp_path / "mark", "now", attempts=2, retry_on=["lost"])
+    login.cluster.until(lambda: login.state(job) == "FAILED" or (tmp_path / "mark").read_text() == "ran\n" * 2, "Slurm's word")
+    (tmp_path / "stop").touch()
+    login.visits(job)
+    began = (tmp_path / "mark").read_text().count("ran")
+    assert login.result(job)["state"] == {1: "NODE_FAIL", 2: "COMPLETED"}[began], "a slow machine is late for the second"
+    assert login.events(job).count("restarted") == began - 1
+
+
+def test_who_is_put_back_did_not_fail(login: Login, tmp_path: Path) -> None:
+    """A program that hears TERM and ends as programs do, with a status of its own, was ended by the cluster."""
+    job = requeued(login, tmp_path / "mark", "now+2", after="trap 'exit 2' TERM")
+    login.visits(job)
+    assert (login.result(job)["state"], login.events(job)) == ("NODE_FAIL", ["received", "started", "ended"])
 
 
 def test_many_visits_do_what_one_does(login: Login, tmp_path: Path) -> None:

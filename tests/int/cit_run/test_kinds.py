@@ -119,10 +119,17 @@ def test_ends_that_only_the_engine_knows(said: str, why: str) -> None:
 
 def test_a_signal_gets_its_reason() -> None:
     killed = end(number=9)
-    assert turn.refined(killed, over("memory")).why == "memory"
-    assert turn.refined(end("cancel"), over("time")).why == "time"
-    assert {turn.refined(end("cancel"), each).why for each in (over("failed"), over("done"), None)} == {"lost"}, "nobody here wished it"
-    assert turn.refined(killed, over("failed")) == turn.refined(killed, over("done")) == turn.refined(killed, None) == killed
+    assert turn.refined(killed, over("memory"), 0).why == "memory"
+    assert turn.refined(end("cancel"), over("time"), 0).why == "time"
+    assert {turn.refined(end("cancel"), each, 0).why for each in (over("failed"), over("done"), None)} == {"lost"}, "nobody here wished it"
+    assert turn.refined(killed, over("failed"), 0) == turn.refined(killed, over("done"), 0) == turn.refined(killed, None, 0) == killed
+
+
+def test_the_end_of_a_start_that_never_was() -> None:
+    """Killed and put back; what Slurm then says FAILED is that its node would not begin it once more."""
+    killed, again = end(number=15), over("failed")._replace(restarts=1)
+    assert turn.refined(killed, again, 0).why == "lost"
+    assert turn.refined(killed, again, 1) == killed, "it ended in its second start"
 
 
 # --- Slurm's words ----------------------------------------------------------------------------------------------------
@@ -222,14 +229,14 @@ def test_lines_of_squeue() -> None:
     """Jobs of others, of other programs, and odd lines are nothing to us; of two of one name the one that is under way counts."""
     shown = "\n".join(
         [
-            f"3_17\tPENDING\tResources\tN/A\t\t{MINE}",
-            f"4\tCOMPLETED\tNone\t2026-11-24T03:57:35\tn1\t{MINE}",
-            f"5\tRUNNING\tNone\tN/A\tn2\t{MINE}",
-            f"6\tCANCELLED\tNone\tN/A\t\t{MINE}",
-            f"7\tPENDING\tJobHeldUser\tN/A\t\t{ID}_3.a2-other",
-            f"8\tPENDING\tPartitionConfig\tN/A\t\t{ID}_4.a2-other",
-            "9\tRUNNING\tNone\tN/A\tn2\tsomebody's\tjob",
-            f"10\tRUNNING\tNone\tN/A\tn2\t{ID}-no-attempt",
+            f"3_17\tPENDING\tResources\tN/A\t\t2\t{MINE}\t",
+            f"4\tCOMPLETED\tNone\t2026-11-24T03:57:35\tn1\t0\t{MINE}\t",
+            f"5\tRUNNING\tNone\tN/A\tn2\t0\t{MINE}\t",
+            f"6\tCANCELLED\tNone\tN/A\t\t0\t{MINE}\t",
+            f"7\tPENDING\tJobHeldUser\tN/A\t\t0\t{ID}_3.a2-other\t",
+            f"8\tPENDING\tPartitionConfig\tN/A\t\t0\t{ID}_4.a2-other\t",
+            "9\tRUNNING\tNone\tN/A\tn2\t0\tsomebody's\tjob\t",
+            f"10\tRUNNING\tNone\tN/A\tn2\t0\t{ID}-no-attempt\t",
             "half a line",
         ]
     )
@@ -240,7 +247,7 @@ def test_lines_of_squeue() -> None:
         f"{ID}_3.a2-other": "7",
         f"{ID}_4.a2-other": "8",
     }
-    assert found[f"{ID}_17.a1-zlib"].told == "PENDING Resources"
+    assert (found[f"{ID}_17.a1-zlib"].told, found[f"{ID}_17.a1-zlib"].restarts) == ("PENDING Resources", 2)
     assert found[f"{ID}_3.a2-other"].held and found[f"{ID}_4.a2-other"].never
 
 
