@@ -197,7 +197,7 @@ def main(
     cpus: Optional[int] = typer.Option(None, "-c", "--cpus", min=1, help="Processors"),
     mem: Optional[str] = typer.Option(None, "--mem", help="Memory: 512M, 4G"),
     tmp: Optional[str] = typer.Option(None, "--tmp", help="Disk space of the workspace: 10G"),
-    constraint: Optional[list[str]] = typer.Option(None, "-C", "--constraint", metavar="TAG", help="A tag that the builder must have"),
+    constraint: Optional[list[str]] = typer.Option(None, "-C", "--constraint", metavar="TAG[,TAG]", help="Tags that the builder must have"),
     builder: Optional[str] = typer.Option(None, "-w", "--builder", help="The only builder that may run it"),
     begin: Optional[str] = typer.Option(None, "-b", "--begin", help="Not before: a UTC time, or now+2h"),
     deadline: Optional[str] = typer.Option(None, "--deadline", help="Ended by then: a UTC time, or now+2h"),
@@ -245,7 +245,7 @@ def main(
     lifetime = options.lifetime(expires)
     place = queue_for(queue or inside.queue(os.environ))
     mine = author(place, key)
-    secrecy = options.Secrecy(secret or [], seal_to or [], seal_script, secrets_of, key, builder, constraint or [])
+    secrecy = options.Secrecy(secret or [], seal_to or [], seal_script, secrets_of, key, builder, options.tags(constraint or []))
     seal = sealing(secrecy, place, mine.signer)
     if sign:
         return sign_documents(run, mine, lifetime, dry, seal)
@@ -257,7 +257,7 @@ def main(
         "time": time,
         "mem": mem,
         "tmp": tmp,
-        "constraint": constraint,
+        "constraint": options.tags(constraint or []),
         "builder": builder,
         "begin": begin,
         "deadline": deadline,

@@ -80,6 +80,11 @@ def job_keys(given: Mapping[str, object], now: int) -> dict[str, object]:
     return asked
 
 
+def tags(said: Iterable[str]) -> list[str]:
+    """Tags of --constraint: given again, or joined as `cit add --tags` has them, or as Slurm has."""
+    return [tag for each in said for tag in each.replace("&", ",").split(",")]
+
+
 def with_unit(key: str, text: str) -> None:
     """2 where a duration or size is none, or has no unit."""
     try:

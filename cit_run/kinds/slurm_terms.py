@@ -72,6 +72,8 @@ def limits(wanted: Attempt, features: frozenset[str]) -> list[str]:
         found.append(f'--constraint="{"&".join(known)}"')
     if wanted.integer("begin"):
         found.append(f"--begin={clock.iso(wanted.integer('begin'))[:-1]}")  # sbatch is run in UTC
+    if wanted.integer("nice"):
+        found.append(f"--nice={wanted.integer('nice')}")
     return found
 
 

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import NoReturn
 
-from .. import attempt, environment, limits, recovery, status, workspace
+from .. import attempt, environment, limits, recovery, status, taking, workspace
 from ..attempt import Attempt
 from ..cit_format import body, clock, control, home, messages, reader, spool, wake
 from ..shim import Ending, Order
@@ -63,7 +63,8 @@ def is_free(account: home.Account, mine: Attempt, here: Here) -> bool:
             return False
         handed.note(record, "restarted", count=here.restarts)
         os.rename(f"{record}/status", f"{record}/status.{here.restarts}")
-    return attempt.called(account, mine, attempt.verdict(mine, wished, now))[0] == attempt.START
+    verdict = taking.verdict(mine, wished, now, taking.leaving(account))
+    return attempt.called(account, mine, verdict)[0] == attempt.START
 
 
 def lost(record: str) -> None:

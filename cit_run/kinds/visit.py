@@ -54,6 +54,7 @@ class Visit:
         self.there = there
         self.count = count
         self.base = environment.of_account(account.settings)
+        self.leaves = taking.leaving(account)
         recovery.clear(account, here=True)
         found = recovery.left(account)
         self.waiting = found.attempts
@@ -123,7 +124,7 @@ class Visit:
         """Whether a job in the inbox has to be ended or given back although there is no room for it."""
         wishes = control.targets(self.account / "control").get(attempt.id_of(name), [])
         said = (document.table("control").get("action") for document in control.read(self.account / "control", wishes))
-        return "cancel" in said or taking.due(self.account, name) <= clock.now()
+        return "cancel" in said or taking.due(self.account, name, self.leaves) <= clock.now()
 
     # --- acting -------------------------------------------------------------------------------------------------------
 
@@ -145,7 +146,7 @@ class Visit:
         path, now = self.record(mine), clock.now()
         stands, noted = recovery.standing(path), handed.read(path)
         wished = control.look(self.account / "control", mine.job, mine.task, mine.number, self.account.signers, now)
-        verdict, why = attempt.called(self.account, mine, attempt.verdict(mine, wished, now))
+        verdict, why = attempt.called(self.account, mine, taking.verdict(mine, wished, now, self.leaves))
         state = states.get(mine.own) if states is not None else None
         if states is None:
             done = turn.unasked(stands, mine.own in self.fresh, verdict, wished)

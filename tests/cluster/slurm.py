@@ -1,6 +1,7 @@
 """A real Slurm of one node in a directory and on ports of its own: munged, slurmctld and slurmd, which end with us whatever happens.
 
 What slurmd runs lives in a pid namespace of its own, so that no job outlives it. Nothing of it is a service of this machine.
+On a test machine (lan.py) it is that machine's own: `Slurm(folder, machine=lan["login"])`, found by all its accounts in /etc/slurm, gone with it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.cluster.loopback import free_port
+from tests.cluster.machine import Machine
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 PATIENCE = 60.0  # seconds after which what a test waits for will not come
 NODE = "node1"
+# slurmd looks for them, and uses none.
+CGROUPS = "mount -t tmpfs none /sys/fs/cgroup && cd /sys/fs/cgroup && mkdir systemd && mount -t cgroup -o none,name=systemd none systemd"
 SETTINGS = """
 ClusterName=lab
 SlurmctldHost={host}(127.0.0.1)
@@ -66,20 +70,25 @@ def obstacle() -> str:
 
 
 class Slurm:
-    """A running Slurm; `configuration` is what SLURM_CONF has to say for its programs."""
+    """A running Slurm; `configuration` is what SLURM_CONF has to say for its programs. `folder` is an empty directory, as its machine names it."""
 
-    def __init__(self, folder: Path, cpus: int = 16) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, cpus: int = 16, machine: Machine | None = None) -> None:
+        self.named, self.machine = folder, machine
+        self.folder = machine.path(str(folder)) if machine else folder  # as we see it
         self.configuration = folder / "slurm.conf"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
-        folder.chmod(0o755)  # munged looks at the way to its socket
+        self.folder.chmod(0o755)  # munged looks at the way to its socket
         for name, mode in (("run", 0o755), ("munge", 0o700), ("state", 0o700), ("spool", 0o755)):
-            (folder / name).mkdir()
-            (folder / name).chmod(mode)
-        (folder / "munge/key").write_bytes(os.urandom(128))
-        (folder / "munge/key").chmod(0o400)
-        self.known = {"folder": folder, "host": os.uname().nodename, "name": NODE, "control": free_port(), "node": free_port(), "cpus": cpus}
-        self.configuration.write_text(SETTINGS.format(**self.known))
+            (self.folder / name).mkdir()
+            (self.folder / name).chmod(mode)
+        (self.folder / "munge/key").write_bytes(os.urandom(128))
+        (self.folder / "munge/key").chmod(0o400)
+        host = machine.name if machine else os.uname().nodename
+        settings = SETTINGS.format(folder=folder, host=host, name=NODE, control=free_port(), node=free_port(), cpus=cpus)
+        (self.folder / "slurm.conf").write_text(settings)
+        if machine:
+            machine.put("/etc/slurm/slurm.conf", settings, "root", 0o644)
+            machine.sh(f"chmod 755 /etc/slurm; echo 127.0.0.1 {host} >>/etc/hosts; {CGROUPS}", "root")
         try:
             for name in DAEMONS:
                 self.start(name)
@@ -89,15 +98,15 @@ class Slurm:
 
     def start(self, name: str) -> None:
         """Start a daemon, and wait until it answers."""
-        munge = self.folder / "munge"
+        munge = self.named / "munge"
         own = ["-F", "--key-file", munge / "key", "--seed-file", munge / "seed", "--log-file", munge / "log", "--num-threads", "2"]
         words = {
-            "munged": ["munged", "--force", *own, "--socket", self.folder / "run/munge.socket", "--pid-file", self.folder / "run/pid"],
+            "munged": ["munged", "--force", *own, "--socket", self.named / "run/munge.socket", "--pid-file", self.named / "run/pid"],
             "slurmctld": ["slurmctld", "-D", "-f", self.configuration],
             "slurmd": ["unshare", "-mpf", "--kill-child", "--mount-proc", "sh", "-c", 'slurmd -D -N "$0" -f "$1" & wait', NODE, self.configuration],
         }
         with open(self.folder / f"{name}.out", "ab") as out:
-            command = ["setpriv", "--pdeathsig", "KILL", *map(str, words[name])]
+            command = [*(self.machine.enter("root") if self.machine else ["setpriv", "--pdeathsig", "KILL"]), *map(str, words[name])]
             environment = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
             self.daemons[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
         if name == "munged":
@@ -112,7 +121,7 @@ class Slurm:
         daemon.wait()
 
     def close(self) -> None:
-        """No process of it is left."""
+        """No process of it is left; those on a test machine end with it."""
         for name in reversed(list(self.daemons)):
             self.stop(name, signal.SIGKILL)
 
@@ -122,7 +131,8 @@ class Slurm:
 
     def said(self, *words: str, text: str = "") -> str:
         """What one of Slurm's programs prints."""
-        return subprocess.run(words, env=self.variables, input=text, capture_output=True, text=True, timeout=60).stdout
+        enter = self.machine.enter("root") if self.machine else []
+        return subprocess.run([*enter, *words], env=self.variables, input=text, capture_output=True, text=True, timeout=60).stdout
 
     def until(self, true: Callable[[], object], what: str) -> None:
         end = time.monotonic() + PATIENCE

@@ -9,11 +9,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cit_run.cit_format import body, clock, document, home, reader, trust
+from cit_run.cit_format import body, clock, document, home, trust
 from cit_run.cit_format.body import Time
 from cit_run.cit_format.document import Document
 from cit_run.kinds import handed, visit
@@ -71,64 +70,6 @@ def login(tmp_path: Path, cluster: Slurm, monkeypatch: pytest.MonkeyPatch) -> Lo
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
     return Login(tmp_path / "login node", cluster)
-
-
-def shape(done: Document) -> list[tuple[str, list[str]]]:
-    """What a builder has appended: sections and their keys; of events the words."""
-    found = []
-    for section in done.sections[-5:]:
-        if section.kind == "event":
-            found.append((section.kind, [row[2] for row in section.rows()]))
-        elif section.kind == "environment":
-            found.append((section.kind, [row[0] for row in section.rows() if row[0] not in ("cluster", "node", "slurm-job")]))
-        else:
-            found.append((section.kind, sorted(done.table_of(section)) if section.form == "toml" else []))
-    return found
-
-
-def test_fifty_jobs_end_as_anywhere(login: Login, tmp_path: Path) -> None:
-    """50 jobs through a queue, one cancelled and one over its time limit among them, come home by themselves, with the sections and keys
-    that an ordinary builder gives."""
-    wanted: list[dict[str, Any]] = [{"script": "#!/bin/sh\necho $CIT_JOB_NAME\n", "name": f"job{number}", "mem": "20M"} for number in range(47)]
-    wanted += [
-        {"script": "#!/bin/sh\necho over; exec sleep 60\n", "name": "slow", "time": "1s"},
-        {"script": "#!/bin/sh\nexit 5\n", "name": "fails", "builddir": "below"},
-        {"script": "#!/bin/sh\necho long; exec sleep 60\n", "name": "cancelled"},
-    ]
-    login.set(on_end=home.ACCOUNT_ON_END)
-    jobs = [login.job(**each) for each in wanted]
-    stream = b"".join(job.raw for job in jobs)
-    subprocess.run(["cit-queue", "-q", "--to", "@main"], input=stream, check=True, capture_output=True)
-    until(lambda: login.runs(jobs[-1]), "the job to cancel")
-    subprocess.run(["cit-cancel", jobs[-1].id], check=True, capture_output=True)
-    login.cluster.until(lambda: len(home_now(login)) == 50, "the ends of all")
-    checked = subprocess.run(["cit-fsck"], capture_output=True, text=True)
-    assert (checked.returncode, checked.stdout.splitlines()[1:]) == (0, [])
-    other = Bench(make(tmp_path / "ordinary"))
-    again = [other.send(**each) for each in wanted]
-    started = other.start()
-    until(lambda: other.runs(again[-1]))
-    other.wish(again[-1], "cancel")
-    assert started.wait(30) == 0
-    done = home_now(login)
-    assert len(done) == 50
-    for mine, twin in zip(jobs, again):
-        assert shape(done[mine.id]) == shape(other.finished(twin)), mine.name
-        ends = [document.table("result") for document in (done[mine.id], other.finished(twin))]
-        assert [ends[0][key] for key in ("state", "exit", "signal")] == [ends[1][key] for key in ("state", "exit", "signal")]
-        environment = {row[0]: row[1] for row in next(done[mine.id].all("environment")).rows()}
-        assert (environment["cluster"], environment["node"], environment["slurm-job"]) == ("lab", slurms.NODE, login.number(mine))
-    assert [done[job.id].table("result")["state"] for job in jobs[-3:]] == ["TIMEOUT", "FAILED", "CANCELLED"]
-    assert login.log(jobs[0]) == "job0\n"
-    assert login.names("running") == login.names("inbox") == []
-
-
-def home_now(login: Login) -> dict[str, Document]:
-    """What is in done of the queue, each result verified."""
-    found = [reader.parse(path.read_bytes()) for path in (login.queue / "done").glob("*/*.cit")]
-    for each in found:
-        trust.completed(each, login.queue.signers, clock.now())
-    return {each.id: each for each in found}
 
 
 def make(place: Path) -> Path:

@@ -148,6 +148,7 @@ LIMITS = {
         ["--cpus-per-task=3", "--time=60", "--mem=4096M", "--tmp=1M", '--constraint="gcc"', "--begin=2026-12-01T08:30:00"],
     ),
     "minutes are begun": ({"time": "61s"}, ["--cpus-per-task=1", "--time=2"]),
+    "stands back": ({"nice": 10}, ["--cpus-per-task=1", "--nice=10"]),
     "two features": ({"constraint": ["gcc", "fast"]}, ["--cpus-per-task=1", '--constraint="gcc&fast"']),
 }
 

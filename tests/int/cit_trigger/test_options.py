@@ -17,7 +17,7 @@ NOW = clock.parse("2026-11-23T20:26:11Z")
 
 
 def test_each_option_is_a_key_of_the_job(desk: Desk) -> None:
-    argv = "-t 1-02:03:04 -c 2 --mem 512M --tmp 4G -C debian-12 -C gcc -w sun -b now+2h --deadline 2026-11-24T20:00:00Z -H --priority -5"
+    argv = "-t 1-02:03:04 -c 2 --mem 512M --tmp 4G -C debian-12,gcc -C x86_64&fast -w sun -b now+2h --deadline 2026-11-24T20:00:00Z -H --priority -5"
     argv += " --attempts 3 --retry-on lost --retry-on 75 --start-within 90s --stall 5m"
     more = "--same mine --latest zlib-main --latest-running --workspace incremental --builddir a/b -a 0-99%4 --group board --nice 5"
     more += " --load-limit 1.5 --hold-on-failure 1h --tty"
@@ -33,7 +33,7 @@ def test_each_option_is_a_key_of_the_job(desk: Desk) -> None:
         "time": "1-02:03:04",
         "mem": "512M",
         "tmp": "4G",
-        "constraint": ["debian-12", "gcc"],
+        "constraint": ["debian-12", "gcc", "x86_64", "fast"],
         "builder": "sun",
         "begin": NOW + 2 * clock.HOUR,
         "deadline": clock.parse("2026-11-24T20:00:00Z"),
