@@ -75,7 +75,7 @@ def is_unready(job: Document, section: Section) -> bool:
 
 def _rows(job: Document, section: Section, word: str) -> list[list[str]]:
     """The events of this word that a builder tells in a section."""
-    found = [row for row in section.rows() if row[2:3] == [word]] if section.kind == "event" else []
+    found = [row for row in section.rows() if row[2:3] == [word] and row[1] != "job"] if section.kind == "event" else []
     speaking = next((other for other in job.all("signature") if other.number > section.number), None) if found else None
     return found if speaking is not None and speaking.attributes.get("ns") == "cit-result" else []
 

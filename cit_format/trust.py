@@ -172,11 +172,16 @@ def starts(document: Document, number: int, signers: Signers, now: int) -> int:
     (event `void`), and a cluster may begin a lost job anew (`restarted`)."""
     proven = [speech for _, speech in speeches(document, signers, now) if isinstance(speech, Speech) and speech.namespace == "cit-result"]
     told = [section for speech in proven for section in speech.sections if section.kind == "event"]
-    return number - sum(_is_void(section) - sum(row[2:3] == ["restarted"] for row in section.rows()) for section in told)
+    return number - sum(_is_void(section) - len(_rows(section, "restarted")) for section in told)
 
 
 def _is_void(section: Section) -> bool:
-    return section.kind == "event" and any(row[2:3] == ["void"] for row in section.rows())
+    return section.kind == "event" and bool(_rows(section, "void"))
+
+
+def _rows(section: Section, word: str) -> list[list[str]]:
+    """The rows of this word, but for those that a builder only passes on: what a job says of itself counts for nothing."""
+    return [row for row in section.rows() if row[2:3] == [word] and row[1] != "job"]
 
 
 def assigned(document: Document, signers: Signers, builder_key: str, now: int) -> tuple[Speech, Assignment]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from . import outside
-from .cit_format import body, clock, document, fetch, frame, heartbeat, home, masks, names, reader, reply, spool, store
+from .cit_format import body, clock, document, fetch, frame, heartbeat, home, masks, names, parts, reader, reply, spool, store
 from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
 from .cit_format.version import VERSION
 
@@ -215,21 +215,33 @@ def log(account: home.Account, copy_name: str, offset: str, sees: Sees = None, w
     shown = outside.view(account, copy_name, paths, whole)
     if shown is not None:
         return tail(shown, offset) if not what else iter(())
-    if what == "times":
-        return tail(account / "work" / f"{copy_name}.run" / what, offset)
-    if what:
-        raise CitError(USAGE, f"a log has no {what[:40]!r}", "log COPY-NAME OFFSET [times]")
     path = account / "work" / f"{copy_name}.log"
+    if what == "times":
+        return tail(path.with_suffix(".run") / what, offset)
     sealed = path.with_name(path.name + reply.SUFFIX)
-    if sealed.exists():
+    if sealed.exists() and not what:
         return tail(sealed, offset)
     if any(is_for_some(document) for document in paths):
         raise CitError(NOT_FOUND, "its log is given out when it has ended, encrypted", "its author said so: cit push --seal-results, --reply")
+    source = beside(path.with_suffix(".run"), what) if what else path
     sought = masks.known(str(path))
     if not sought or not OFFSET.fullmatch(offset):
-        return tail(path, offset)
+        return tail(source, offset)
     start = max(0, int(offset) - masks.reach(sought))  # so that nobody gets the rest of a secret by asking from its middle on
-    return masks.covered(tail(path, str(start)), sought, int(offset) - start)
+    return masks.covered(tail(source, str(start)), sought, int(offset) - start)
+
+
+def beside(record: Path, what: str) -> Path | int:
+    """What else is given out like a job's log: `parts` lists its parts, `part-N` is the N-th log that one of them has of its own (open). 66."""
+    if what == "parts":
+        return record / parts.LIST
+    logs = parts.files(parts.read(record))
+    number = int(what[5:]) if what.startswith("part-") and OFFSET.fullmatch(what[5:]) else 0
+    if not 0 < number <= len(logs):
+        raise CitError(NOT_FOUND, f"its record has no {what[:40]!r}", "log COPY-NAME OFFSET [times|parts|part-N]")
+    with contextlib.suppress(OSError):
+        return parts.opened(record, logs[number - 1])
+    raise CitError(NOT_FOUND, f"{what[:40]} is not here", "cit clean removes it")
 
 
 def is_for_some(path: Path) -> bool:
@@ -285,10 +297,12 @@ def has_kept(path: Path, sha256: str) -> bool:
     return False
 
 
-def tail(path: Path, offset: str) -> Iterator[bytes]:
-    """The bytes of a plain file from an offset on; 66 where it is none."""
+def tail(path: Path | int, offset: str) -> Iterator[bytes]:
+    """The bytes of a plain file, or one that is open, from an offset on; 66 where it is none."""
     if not OFFSET.fullmatch(offset):
         raise CitError(USAGE, f"{offset[:40]!r} is no offset", "a number of bytes: 0 for all")
+    if isinstance(path, int):
+        return _read(path, int(offset))
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

@@ -20,14 +20,17 @@ class Index:
                 moment = clock.parse(time)
             except CitError:
                 continue
-            if not size.isdigit():
-                continue
-            while self.sizes and self.sizes[-1] > int(size):  # the middle of the log was cut out
-                self.sizes.pop()
-                self.moments.pop()
-            if int(size) > (self.sizes[-1] if self.sizes else 0):
-                self.moments.append(max(moment, self.moments[-1] if self.moments else moment))  # a clock that steps back
-                self.sizes.append(int(size))
+            if size.isdigit():
+                self.add(moment, int(size))
+
+    def add(self, moment: int, size: int) -> None:
+        """One row more; a clock that steps back stands still."""
+        while self.sizes and self.sizes[-1] > size:  # the middle of the log was cut out
+            self.sizes.pop()
+            self.moments.pop()
+        if size > (self.sizes[-1] if self.sizes else 0):
+            self.moments.append(max(moment, self.moments[-1] if self.moments else moment))
+            self.sizes.append(size)
 
     def moment(self, at: int) -> int | None:
         """When the byte at this place was printed; None where no row tells."""

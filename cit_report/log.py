@@ -14,12 +14,14 @@ from typing import Optional
 
 import typer
 
-from . import far, following, lend, look, opening, picking, places, remote
-from .cit_format import clock, messages
+from . import far, following, lend, look, opening, own_words, picking, pieces, places, remote, screen
+from .cit_format import body, clock, messages
 from .cit_format.errors import NOT_FOUND, OK, CitError
 from .look import Seen
 from .picking import Wish
 from .writer import Writer
+
+EVENTS = (screen.Column("time", "TIME"), screen.Column("word", "WORD"), screen.Column("detail", "DETAIL", yields=True))
 
 # --- the log as it is -----------------------------------------------------------------------------------------------
 
@@ -56,9 +58,14 @@ def main(
     since: Optional[str] = typer.Option(None, "--since", metavar="10m|TIME", help="Only what was printed since then; UTC"),
     grep: Optional[str] = typer.Option(None, "--grep", metavar="RE", help="Only lines that this regular expression fits"),
     times: bool = typer.Option(False, "--times", help="The time before each line"),
+    part: Optional[str] = typer.Option(None, "--part", metavar="NAME", help="Only what this part printed"),
+    listed: bool = typer.Option(False, "--parts", help="Its parts, as a tree, with states and times"),
+    events: bool = typer.Option(False, "--events", help="What the job itself says happened"),
     path: bool = typer.Option(False, "--path", help="Only where the log lies"),
     key: Optional[str] = typer.Option(None, "-i", "--key", metavar="FILE", help="The private key that opens a sealed log; else your own"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where it is looked up: @NAME or a directory"),
+    tsv: bool = typer.Option(False, "--tsv", help="With --parts or --events: TSV with a header line, as in a pipe"),
+    json: bool = typer.Option(False, "--json", help="With --parts or --events: one JSON object a line"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
     """What a job printed."""
@@ -69,6 +76,15 @@ def main(
     wanted = look.one(job or "last", there, now, None if path else remote.Asker())
     if path:
         print(look.log_of(wanted))
+    elif listed:
+        pieces.listed(wanted, screen.form(False, tsv, json))
+    elif events:
+        rows = [{"time": each.moment and body.Time(each.moment), "word": each.word, "detail": each.detail} for each in own_words.events(wanted)]
+        screen.show(EVENTS, rows, screen.form(False, tsv, json))
+    elif part and follow:
+        pieces.followed(wanted, there, part, wish, following.has_ended)
+    elif part:
+        pieces.written(wanted, part, wish)
     elif follow and not following.has_ended(wanted):
         with lend.Loan(there.account, os.environ) as loan:
             loan.begin()

@@ -66,10 +66,11 @@ class Picker:
         self.first = index.start(wish.since) if wish.since is not None else 0
         self.at, self.cut = 0, False
 
-    def begin(self) -> int:
-        """From which byte on it is to be given the log: with it, what comes first is the end of a line that is not wanted."""
-        self.at = max(0, self.first - 1)
-        self.cut = self.at < self.first
+    def begin(self, start: int = 0) -> int:
+        """From which byte on it is to be given a log that begins at `start`: later where what stands before is not wanted, and then one byte
+        early, to see whether a line begins there."""
+        self.cut = self.first > start
+        self.at = self.first - 1 if self.cut else start
         return self.at
 
     def __call__(self, piece: bytes, last: bool = False) -> bytes:
@@ -97,7 +98,7 @@ class Picker:
         if moment is None and self.live:
             moment = clock.now()
         if self.is_narrow:
-            return f"{clock.iso_ms(moment)[11:-1] if moment is not None else '-':<12}  "
+            return f"{clock.iso_ms(moment)[11:] if moment is not None else '-':<13}  "
         return f"{clock.iso_ms(moment) if moment is not None else '-'}\t"
 
 

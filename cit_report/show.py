@@ -14,9 +14,10 @@ from typing import Optional
 
 import typer
 
-from . import far, first, look, places, remote, screen, story
+from . import far, first, look, own_words, places, remote, screen, story
 from .cit_format import body, clock, messages
 from .cit_format.errors import NOT_FOUND, OK, CitError
+from .cit_format.parts import FOLDER
 from .look import Seen
 
 ASKED = (
@@ -50,7 +51,7 @@ ASKED = (
 def facts(job: Seen) -> dict[str, screen.Value]:
     """Everything that is known of the job, in the order in which it is shown."""
     wanted = job.document.table("job") if job.document.kind == "job" else {}
-    log, workspace = job.log, job.work()
+    log, workspace, own = job.log, job.work(), own_words.of_job(job)
     held = first.held_until(wanted.get("hold-on-failure"), job.state, job.told.get("ended"))
     return {
         **job.told,
@@ -59,6 +60,8 @@ def facts(job: Seen) -> dict[str, screen.Value]:
         "asked": [f"{key}={_written(wanted[key])}" for key in ASKED if key in wanted],
         "script": script(job),
         "signatures": [f"{each.attributes.get('by', '')} ({each.attributes.get('ns', '')})" for each in job.document.all("signature")],
+        "events": own_words.lines(own),
+        "parts": own_words.summary(own) or None,
         "artefacts": [f"{row[2]} ({row[1]} bytes)" for each in job.document.all("artefact") for row in each.rows() if len(row) == 3],
         "document": os.path.abspath(job.path),
         "log": str(log) if log else job.told.get("log"),
@@ -100,11 +103,16 @@ def page(job: Seen, now: int) -> list[tuple[str, str]]:
         *times(told, now),
         ("took", took(told)),
         ("document", str(known["document"])),
+        ("says", listed(known["events"])),
+        ("parts", screen.text(known["parts"])),
         ("log", "  ".join(filter(None, (screen.text(known["log"]), size(job))))),
         ("workspace", screen.text(known["workspace"])),
         ("built", listed(known["built"])),
         ("held", f"until {clock.iso(held)}: cit shell {job.short}" if isinstance(held, int) and held > now else ""),
-        ("kept", "\n".join(known["artefacts"][1:]) if isinstance(known["artefacts"], list) else ""),
+        (
+            "kept",
+            listed([path for path in known["artefacts"][1:] if f".run/{FOLDER}/" not in str(path)]) if isinstance(known["artefacts"], list) else "",
+        ),
         ("signed", ", ".join(signatures(known))),
     ]
     return [(word, said) for word, said in rows if said]

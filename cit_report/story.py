@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Union
 
 from . import first
-from .cit_format import body, clock, trust
+from .cit_format import body, clock, own_events, trust
 from .cit_format.document import Document
 from .cit_format.errors import CitError
 
@@ -56,7 +56,7 @@ def _job(document: Document) -> Story:
     if wanted.get("hold") is True or (isinstance(wanted.get("begin"), int) and state == "PENDING" and not given):
         state = "HELD"
     for row in events(document):
-        word, moment = row[2], _moment(row[0])
+        word, moment = row[2], as_moment(row[0])
         if word in ("accepted", "received", "started", "ended"):
             story[word] = moment
         if word in ("released", "retried"):
@@ -74,14 +74,31 @@ def _job(document: Document) -> Story:
         story["started"] = story.get("started") or _time(result.get("started"))
         story["ended"] = story.get("ended") or _time(result.get("ended"))
     story["state"] = state
-    log = next((row for section in document.all("artefact") for row in section.rows() if row[2:] and row[2].endswith((".log", ".log.age"))), None)
+    log = next(
+        (
+            row
+            for section in document.all("artefact")
+            for row in section.rows()
+            if row[2:] and row[2].endswith((".log", ".log.age")) and row[2].count("/") == 1
+        ),
+        None,
+    )
     if log:
         story["log"], story["log-bytes"] = log[2], int(log[1]) if log[1].isdigit() else None
     return story
 
 
 def events(document: Document) -> list[list[str]]:
-    """The rows of all event sections, in order; those that are no events left out."""
+    """The rows of all event sections that a stage says, in order; those that are no events left out."""
+    return [row for row in all_events(document) if row[1] != own_events.STAGE]
+
+
+def said(document: Document) -> list[list[str]]:
+    """What the job itself said, its parts among it: shown, and never believed."""
+    return [row for row in all_events(document) if row[1] == own_events.STAGE]
+
+
+def all_events(document: Document) -> list[list[str]]:
     return [row for section in document.all("event") for row in section.rows() if len(row) == 6]
 
 
@@ -126,7 +143,7 @@ def _time(value: object) -> body.Time | None:
     return body.Time(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _moment(text: str) -> body.Time | None:
+def as_moment(text: str) -> body.Time | None:
     try:
         return body.Time(clock.parse(text))
     except CitError:

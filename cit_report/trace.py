@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 import typer
 
 from . import look, places, remote, screen, vouching
-from .cit_format import clock, home, messages, sshsig, trust
+from .cit_format import clock, home, messages, own_events, sshsig, trust
 from .cit_format.document import Document, Section
 from .cit_format.errors import DENIED, OK, CitError, worst
 from .cit_format.signers import Signers
@@ -116,7 +116,10 @@ def rows(part: Part) -> Iterator[dict[str, screen.Value]]:
     common: dict[str, screen.Value] = {"by": part.by, "ns": part.namespace, "key": part.key, "holds": part.holds, "why": part.why}
     submitted = [section.kind for section in part.sections if section.kind in trust.SUBMITTED]
     for section in part.sections:
-        if section.kind == "event":
+        own = section.rows() if section.kind == "event" else []
+        if own and all(row[1:2] == [own_events.STAGE] for row in own):
+            yield {**common, "time": "", "says": f"what the job said: {len(own)} row{'' if len(own) == 1 else 's'}"}
+        elif section.kind == "event":
             for row in (row for row in section.rows() if len(row) == 6):
                 yield {**common, "time": row[0], "says": " ".join(filter(None, (row[1], row[2], row[5])))}
         elif section.kind == "job":

@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import again, far, first, look, places, queues, remote, screen, story, weighed
+from . import again, far, first, look, own_words, places, queues, remote, screen, story, weighed
 from .cit_format import clock, control, glance, home, journal, masks, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
@@ -156,6 +156,13 @@ def tail(log: Path | None) -> tuple[str, ...]:
     return tuple(lines[-TAIL:]) if lines != [""] else ()
 
 
+def failures(job: Seen) -> list[tuple[str, tuple[str, ...]]]:
+    """Under their headings, which parts of a job failed."""
+    failed = own_words.failures(own_words.of_job(job)) if job.state != "COMPLETED" else []
+    more = [f"and {len(failed) - TAIL} more"] if len(failed) > TAIL else []
+    return [("parts that failed:", (*failed[:TAIL], *more))] if failed else []
+
+
 def answer(job: Seen, now: int) -> Answer:
     """Why a job is as it is."""
     log = job.work(".log")
@@ -202,6 +209,7 @@ def main(
             values = {"id": job.document.id, "name": job.document.name, "state": job.state, "why": found.sentence, "lines": found.lines}
             values["changed"], values["built"] = tuple(first.changes(job.document)), tuple(first.built(job.document))
             values["weighed"] = tuple(f"attempt {each.attempt}: {line}" for each in given for line in each.lines)
+            values["failed"] = tuple(line for _, lines in failures(job) for line in lines)
             todo = [command for command, _ in found.next]
             sys.stdout.write(screen.as_json([screen.Column(key) for key in (*values, "next")], {**values, "next": todo}))
             continue
@@ -211,7 +219,7 @@ def main(
         sentence = screen.wrapped(f"{job.short}-{job.document.name} {state}: {messages.clean(found.sentence)}.")
         print(sentence.replace(f" {state}:", f" {screen.coloured(state)}:", 1))
         if not quiet:
-            print("".join(f"{line}\n" for line in [*built(job), *page(found, weighed.told(given))]), end="")
+            print("".join(f"{line}\n" for line in [*built(job), *page(found, [*failures(job), *weighed.told(given)])]), end="")
     return OK
 
 

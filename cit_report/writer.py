@@ -41,9 +41,9 @@ class Writer:
         self.picker = Picker(wish, index or Index(), sought, sys.stdout.isatty()) if wish and not wish.is_plain else None
         self.mask = masks.Mask([] if self.picker else sought)
 
-    def begin(self) -> int:
-        """From which byte on it is to be given the log."""
-        return self.picker.begin() if self.picker else 0
+    def begin(self, start: int = 0) -> int:
+        """From which byte on it is to be given the log, or the piece of it that begins at `start`."""
+        return self.picker.begin(start) if self.picker else start
 
     def is_live(self) -> None:
         """What no row of the index tells of is printed just now."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import calls, check, checkout, environment, held, keep, limits, public, record, restart, reuse, run_as, sealing, secrets, workspace
+from . import calls, check, checkout, environment, held, keep, limits, own_record, public, record, restart, reuse, run_as, sealing, secrets, workspace
 from .cit_format import body, clock, control, home, names, reply, secret, trust
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
@@ -131,6 +131,7 @@ def program(script: bytes, path: str) -> list[str]:
 def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[list[str]], account: Path, bound: bool = False) -> Order:
     """What a shim is told of a job."""
     own = environment.of_job(base, attempt.job, attempt.number, attempt.task, place.workspace, place.private)
+    own.update(own_record.variables(place))
     is_sealed = bool(reply.text(attempt.job))
     viewed = public.is_wanted(place.record) and not is_sealed
     leaves = is_incremental(attempt) and not is_sealed
@@ -283,7 +284,7 @@ def ended(
     why = (noted(f"{place.record}/why") or [("", "")])[0][0] if ending.why == "before" else other.why if other else ""
     why = why or limits.why(attempt.said, ending)
     restarts = other.restarts if other else ()
-    written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why, restarts)
+    written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why, restarts, own_record.said(attempt.job, place))
     return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")
 
 

@@ -7,24 +7,26 @@ left and before the log's digest is taken; then the shim removes the directory. 
 from __future__ import annotations
 
 import os
-import stat
 import sys
 
-from .cit_format import masks
+from .cit_format import masks, parts
 
 PIECE = 1 << 20  # bytes gone over at a time
 
 
 def conceal(log: str, sought: list[bytes]) -> None:
     """Put asterisks where these values (as `masks.values` has them) stand in a log, if there is one."""
-    if not sought:
-        return
     try:
-        fd = os.open(log, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = parts.plain(log, os.O_RDWR)
     except OSError:
         return  # no log, or the job has put something else there
+    hide(fd, sought)
+
+
+def hide(fd: int, sought: list[bytes]) -> None:
+    """The same in an open file, which is closed."""
     try:
-        if stat.S_ISREG(os.fstat(fd).st_mode):
+        if sought:
             _hide(fd, sought)
     finally:
         os.close(fd)
@@ -45,5 +47,7 @@ def _hide(fd: int, sought: list[bytes]) -> None:
 
 def main() -> None:
     """The step after a job's program."""
+    from . import own_record
+
     log, directory = sys.argv[1], sys.argv[2]
-    conceal(log, masks.values(masks.contents(directory).values()))
+    own_record.concealed(log, masks.values(masks.contents(directory).values()))

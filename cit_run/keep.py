@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import public, sealing
+from . import own_record, public, sealing
 from .cit_format import body, messages
 from .cit_format.errors import IO, CitError
 from .cit_format.globs import WILD, is_meant, parts_of
+from .cit_format.parts import FOLDER, opened, plain
 from .cit_format.store import locked
 from .naming import stashed_by
 from .removal import removed
@@ -106,17 +107,26 @@ def is_text(name: str) -> bool:
     return True
 
 
-def log_row(log: str) -> list[Row]:
-    """The log, or the public view that lies beside it, as an artefact; none where there is none."""
+def log_rows(log: str, record: str | Path) -> list[Row]:
+    """The log, the public view that lies beside it, and the logs that parts have of their own, as artefacts; none where there is none."""
+    rows = []
+    for path in (log, public.path_of(log)):
+        with contextlib.suppress(OSError):
+            rows.append(log_row(plain(path, os.O_RDONLY), f"work/{os.path.basename(path)}"))
+    for path in own_record.logs(str(record)) if not public.is_wanted(str(record)) else ():
+        with contextlib.suppress(OSError):
+            rows.append(log_row(opened(record, path), f"work/{os.path.basename(record)}/{FOLDER}/{path}"))
+    return rows
+
+
+def log_row(fd: int, path: str) -> Row:
+    """An open log as an artefact."""
     digest, size = hashlib.sha256(), 0
-    try:
-        with open(log, "rb", 0) as stream:
-            while piece := stream.read(PIECE):
-                digest.update(piece)
-                size += len(piece)
-    except FileNotFoundError:
-        return []
-    return [(digest.hexdigest(), str(size), f"work/{os.path.basename(log)}")]
+    with open(fd, "rb", 0) as stream:
+        while piece := stream.read(PIECE):
+            digest.update(piece)
+            size += len(piece)
+    return (digest.hexdigest(), str(size), path)
 
 
 def log_sealed(log: str, record: Path, to: list[Recipient]) -> list[Row]:
@@ -161,7 +171,7 @@ def leave(account: Path, own: str, workspace: str) -> None:
     globs = globs if os.path.isdir(workspace) else []
     if not whose:
         rows = kept(workspace, globs, account / "store", f"work/{own}", lambda _: []) if globs else []
-        written(record / "artefacts", [*log_row(log), *log_row(public.path_of(log)), *rows])
+        written(record / "artefacts", [*log_rows(log, record), *rows])
         return
     from .cit_format import reply
 
@@ -174,13 +184,14 @@ def leave(account: Path, own: str, workspace: str) -> None:
     if sealed is None:
         rows = kept(workspace, globs, account / "store", f"work/{own}", lambda name: reply.recipients(whose, name)) if globs else []
         to = reply.of_log(whose)  # last, so that what was said of the others is in it
-        sealed = [*(log_sealed(log, record, to) if to else log_row(log)), *rows]
+        sealed = [*(log_sealed(log, record, to) if to else log_rows(log, record)), *rows]
         written(record / "sealed", sealed)
     names = [path[len(f"work/{own}/") : -len(SUFFIX)] for _, _, path in sealed if path.endswith(SUFFIX)]
     sealing.cleared(workspace, [name for name in names if reply.recipients(whose, name)], reply.is_all(whose))
     if reply.of_log(whose):
         removed(log)
         removed(f"{record}/log")
+        own_record.cleared(str(record))
     os.rename(record / "sealed", record / "artefacts")
     sealing.over(work, own)
 
@@ -199,7 +210,7 @@ def left_by(job: Document, place: Place) -> list[Row]:
             hint = "its end is not written down before; make room, and start cit-run again"
             raise CitError(IO, f"its results are not sealed yet: {error.strerror or error}", hint, job.label) from None
         rows = rows_of(place.record)
-    left = [*log_row(place.log), *log_row(public.path_of(place.log))] if rows is None else rows
+    left = log_rows(place.log, place.record) if rows is None else rows
     return [*left, *stashed_by(place.record)]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .cit_format import body, clock, document, journal
+from .cit_format import body, clock, document, journal, own_events
 from .cit_format.errors import DATA
+from .cit_format.own_events import Event
 from .shim import Ending
 
 STATES = {"time": "TIMEOUT", "stall": "TIMEOUT", "deadline": "DEADLINE", "cancel": "CANCELLED", "lost": "NODE_FAIL", "memory": "OUT_OF_MEMORY"}
@@ -99,15 +100,23 @@ def ran(
     artefacts: Sequence[tuple[str, str, str]],
     why: str = "",
     restarts: Sequence[int] = (),
+    own: Sequence[Event] = (),
 ) -> list[bytes]:
-    """All that a run appends before its signature; `received` and `restarts`, when a cluster began it anew, in microseconds."""
+    """All that a run appends before its signature; `received` and `restarts`, when a cluster began it anew, in microseconds; `own` is what the job
+    itself said."""
     events = [journal.event("run", "received", "", received)]
     events += [journal.event("run", "restarted", "", moment) for moment in restarts]
     if ending.started:
         events.append(journal.event("run", "started", "", ending.started))
     events.append(journal.event("run", "ended", told(ending), ending.ended))
+    if own:
+        rows = [journal.event(own_events.STAGE, each.word, each.detail, ending.ended if each.moment is None else each.moment) for each in own]
+        said = [document.section("event", "tsv", b"".join(rows))]
+    else:
+        said = []
     written = [
         document.section("event", "tsv", b"".join(events)),
+        *said,
         document.section("environment", "tsv", body.tsv(environment)),
     ]
     if artefacts:

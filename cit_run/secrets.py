@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from . import conceal
+from . import own_record
 from .cit_format import home, masks, messages, reader, secret
 from .cit_format.document import Document
 from .cit_format.errors import CitError
@@ -134,7 +134,7 @@ def clear(account: Path | str, own: str, elsewhere: bool = False) -> None:
     except (CitError, FileNotFoundError) as error:
         messages.tell("warning", f"the secrets of {own} do not open any more: {error}", hint="if its log shows them, remove it")
         contents = masks.contents(link)
-    conceal.conceal(f"{work}/{own}.log", masks.values(contents.values()))
+    own_record.concealed(f"{work}/{own}.log", masks.values(contents.values()))
     if not elsewhere or os.path.isdir(link):
         forget(link)
 

@@ -136,7 +136,7 @@ def run(job: Job, status: int) -> tuple[str, bool]:
     short = watch.confined.close(exit_status or number)
     watch.why = watch.why or short
     ended = line("ended", exit=exit_status, signal=number, why=watch.why, wall_ms=wall, **dict(figures), **watch.over())
-    if job.conceal and size_of(job.log):
+    if job.conceal and any(map(size_of, (job.log, f"{job.record}/events", f"{job.record}/parts.tsv"))):
         watch.bounded = False
         watch.step(job.conceal, job.record)
     for path in job.private:

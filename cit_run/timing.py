@@ -4,6 +4,7 @@
 
 The job writes into its log itself; nobody stands between. It is opened by a second name in the record, so that the kernel tells of each
 change there (dnotify): while nothing is printed nothing wakes us, while something is we look ten times a second, and less often in a long job.
+The file in which a job writes its own events lies there too, and its growth is noted alike, in `events.times`.
 Imports next to nothing: it is part of the bare process of a shim (supervise.py).
 """
 
@@ -17,19 +18,50 @@ from .status import note, stamp
 
 OFTEN = 0.1  # seconds between two looks at a log that grows
 PART = 3600  # and no more often than this part of the time for which the program runs
-NAME, LOG = "times", "log"
+LOG = "log"  # its second name
+
+
+class Growth:
+    """One file, and the index of it that is written."""
+
+    def __init__(self, path: str, index: str) -> None:
+        self.path = path
+        self.index = index
+        self.size = 0
+        self.fd = -1
+
+    def seen(self) -> bool:
+        """Whether it has grown since the last look; it is noted then."""
+        try:
+            size = os.stat(self.path).st_size
+        except OSError:
+            return False
+        if size == self.size:
+            return False
+        self.size = size
+        try:
+            if self.fd < 0:
+                self.fd = os.open(self.index, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            note(self.fd, f"{stamp()}\t{size}\n")
+        except OSError:
+            return True  # a full disk does not change what is done
+        return True
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 class Times:
-    """The index of one log. `due` is when to look again (monotonic; 0: when the kernel tells that there is something new)."""
+    """The indexes of one job. `due` is when to look again (monotonic; 0: when the kernel tells that there is something new)."""
 
     def __init__(self, log: str, record: str) -> None:
         self.log = log
         self.record = record
-        self.size = 0
+        self.files = [Growth(log, f"{record}/times"), Growth(f"{record}/events", f"{record}/events.times")]
         self.began = time.monotonic()
         self.due = 0.0
-        self.file = -1
         self.directory = -1
         self.is_told = False  # whether the kernel tells of the next change
 
@@ -77,28 +109,16 @@ class Times:
         return now + max(OFTEN, (now - self.began) / PART)
 
     def grown(self) -> bool:
-        """Whether the log has grown since the last look; it is noted then."""
-        try:
-            size = os.stat(self.log).st_size
-        except OSError:
-            return False
-        if size == self.size:
-            return False
-        self.size = size
-        try:
-            if self.file < 0:
-                self.file = os.open(f"{self.record}/{NAME}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            note(self.file, f"{stamp()}\t{size}\n")
-        except OSError:
-            return True  # a full disk does not change what is done
-        return True
+        """Whether anything has grown since the last look."""
+        return sum(each.seen() for each in self.files) > 0
 
     def close(self) -> None:
         """The last look, when nothing prints any more."""
         self.grown()
         self.closed()
-        for fd in (self.file, self.directory):
-            if fd >= 0:
-                os.close(fd)
-        self.file = self.directory = -1
+        for each in self.files:
+            each.close()
+        if self.directory >= 0:
+            os.close(self.directory)
+            self.directory = -1
         self.due = 0.0

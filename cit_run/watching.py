@@ -150,11 +150,7 @@ class Watch:
 
     def silence(self) -> float:
         """Seconds since the program printed anything, began or went on after a pause."""
-        try:
-            printed = os.stat(self.job.log).st_mtime
-        except OSError:
-            printed = 0.0
-        return time.time() - max(printed, self.stirred)
+        return time.time() - max(changed(self.job.log), newest(f"{self.job.record}/parts"), self.stirred)
 
     def pid_noted(self, pid: int) -> None:
         """`pid` for people, and in `status` with the start time, which tells it from a later process of this number."""
@@ -244,3 +240,18 @@ class Watch:
             note(self.status, line(word))
         except OSError:
             return  # a full disk does not change what is done
+
+
+def changed(path: str) -> float:
+    """When a file was written last; 0 where there is none."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def newest(directory: str) -> float:
+    """The same of the logs that parts of a job have of their own."""
+    if not changed(directory):
+        return 0.0
+    return max((changed(f"{folder}/{file}") for folder, _, files in os.walk(directory) for file in files), default=0.0)

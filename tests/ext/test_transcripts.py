@@ -34,12 +34,13 @@ PAGES += ["docs/howto/artefacts.md"]
 PAGES += ["docs/howto/limits.md"]
 PAGES += ["docs/howto/interfaces.md"]
 PAGES += ["docs/howto/workspaces.md", "docs/howto/restart-and-publish.md"]
+PAGES += ["docs/howto/logs-and-parts.md"]
 SHELL_QUEUE = CHECKOUT / "cit_queue" / "sh" / "cit-queue"
 SHAPES = (  # from the longest to the shortest; both the page and what is printed are seen through them
     (re.compile(r"SHA256:[A-Za-z0-9+/]{43}"), "KEY"),
     (re.compile(r"\b([0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{10})\b"), "DIGEST"),
     (re.compile(r"\b[0-7][0-9a-hjkmnp-tv-z]{25}\b"), "ID"),
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\b\d\d:\d\d:\d\dZ"), "TIME"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\b\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
     (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "DAY"),
     (re.compile(r"\b(\d+d)?(\d+h)?(\d+m)?\d{1,4}(\.\d+)?(s|ms)\b"), "DURATION"),
     (re.compile(r"\b[\d.]+ ?(B|K|M|G|T|KiB|MiB|GiB|bytes)\b"), "SIZE"),

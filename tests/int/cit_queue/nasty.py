@@ -94,7 +94,7 @@ NASTY = [
             "^a^b",
         )
     ),
-    *(f"log {word}" for word in ("../key 0", "key.log/.. 0", "x 0 0", "x", "x -1 0", "/x 0", "x 1;id", ".x 0", "x $((1)) ;", "-x 0")),
+    *(f"log {word}" for word in ("../key 0", "key.log/.. 0", "x 0 times 0", "x", "x -1 0", "/x 0", "x 1;id", ".x 0", "x $((1)) ;", "-x 0")),
     *(f"file {word}" for word in ("../key 0", "x", "x 0 y z", "-x 0", "/etc/shadow 0", "x 0 ../y", "x 0 -y", "x 0 y;z", "*", "x\n0")),
     *(
         f"@{queue} alive"

@@ -229,3 +229,23 @@ def test_what_is_no_log_and_no_file_is_not_found(house: House) -> None:
     log.unlink()
     log.symlink_to(house.account / "key")
     assert asked(house, f"log {done.id}.a1-zlib 0").returncode == 66
+
+
+def test_what_lies_beside_a_log_is_given_out_like_it(house: House) -> None:
+    """Times, the list of parts and their own logs: to whom the log is shown, and nothing else of the record."""
+    done, _ = ended(house, "parts")
+    own, record = f"{done.id}.a1-parts", house.account / "work" / f"{done.id}.a1-parts.run"
+    (record / "parts" / "a").mkdir(parents=True)
+    (record / "parts" / "a" / "b.log").write_bytes(b"part\n")
+    (record / "times").write_bytes(b"2026-11-24T02:08:51.000Z\t4\n")
+    listed = b"1\tclock\t2026-11-24T02:08:53.000Z\n2\tbegan\t1\ta/b\tfrom 0\tfile a/b.log\n3\tbegan\t2\tc\tfrom 0\tfile d/c.log\n"
+    (record / "parts.tsv").write_bytes(listed)
+    (record / "parts" / "d").symlink_to("/")
+    said = {
+        what: asked(house, f"log {own} 0 {what}") for what in ("times", "parts", "part-1", "part-2", "part-3", "part-0", "status", "part-", "script")
+    }
+    assert said["times"].stdout.endswith(b"\t4\n") and said["parts"].stdout == listed and said["part-1"].stdout == b"part\n"
+    assert {what for what, answer in said.items() if answer.returncode == 66} == {"part-2", "part-3", "part-0", "status", "part-", "script"}
+    assert asked(house, f"log {own} 2 part-1").stdout == b"rt\n"
+    stranger = asked(house, f"log {own} 0 parts", role="reader", who="eve@moon")
+    assert stranger.returncode and not stranger.stdout

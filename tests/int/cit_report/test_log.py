@@ -81,7 +81,7 @@ def test_lines_with_times(lived: Lived) -> None:
     assert (
         lived.run("cit-log", "--grep", "^t.o", "slow") == "two\n" and lived.run("cit-log", "--since", "1d", "--grep", "e$", "slow") == "one\nthree\n"
     )
-    assert re.search(r"^\d\d:\d\d:\d\d\.\d{3}  one\n", lived.on_terminal("cit-log", "--times", "slow"))
+    assert re.search(r"^\d\d:\d\d:\d\d\.\d{3}Z  one\n", lived.on_terminal("cit-log", "--times", "slow"))
     assert lived.completed("cit-log", "--grep", "(", "slow").returncode == lived.completed("cit-log", "--since", "5", "slow").returncode == 2
 
 
@@ -95,3 +95,45 @@ def test_following_ends_when_the_home_is_removed(lived: Lived) -> None:
     said = following.communicate(timeout=60)[1]
     assert following.returncode == 66 and b"error: " in said and time.monotonic() - began < 30
     subprocess.run(["kill", "-9", *pids], check=False)
+
+
+PARTS = """#!/bin/sh
+echo "tests 14 passed" >>"$CIT_EVENTS"
+echo "lost everything" >>"$CIT_EVENTS"
+cit-part build -- sh -c 'echo a; cit-part lib -- echo b; cit-part --apart test/unit -- sh -c "echo c; exit 3"; exit 2'
+exit 2
+"""
+
+
+def test_parts_are_shown(lived: Lived) -> None:
+    lived.push("parts", PARTS)
+    lived.run("cit-wait", "-q", "parts", status=2)
+    rows = {row["part"]: row for row in map(dict, lived.rows("cit-log", "--parts", "parts"))}
+    assert [(name, row["state"], row["exit"], row["bytes"]) for name, row in rows.items()] == [
+        ("build", "FAILED", "2", "6"),
+        ("build/lib", "COMPLETED", "0", "2"),
+        ("build/test", "FAILED", "3", "2"),
+        ("build/test/unit", "FAILED", "3", "2"),
+    ]
+    assert [lived.run("cit-log", "--part", name, "parts") for name in ("build", "lib", "build/test", "unit")] == ["a\nb\nc\n", "b\n", "c\n", "c\n"]
+    assert lived.run("cit-log", "parts") == "a\nb\nc\n", "what lay apart is in the log of the job, too"
+    assert lived.run("cit-log", "-f", "--part", "unit", "--grep", "c", "--times", "parts").endswith("Z\tc\n")
+    assert lived.completed("cit-log", "--part", "nope", "parts").returncode == 66
+    assert [(row["word"], row["detail"]) for row in lived.rows("cit-log", "--events", "parts")] == [
+        ("tests", "14 passed"),
+        ("note", "lost everything"),
+    ]
+    shown = lived.objects("cit-show", "parts")[0]
+    assert (shown["parts"], shown["state"]) == ("3 ran; 1 failed: build/test/unit: exit 3", "FAILED")
+    assert "parts that failed:\n  | build/test/unit: exit 3\n" in lived.run("cit-why", "parts")
+    screen = lived.on_terminal("cit-log", "--parts", "parts")
+    assert "build/test/unit" in screen and "COMPLETED" in screen
+    assert "what the job said: 5 rows" in lived.run("cit-trace", "parts")
+
+
+def test_a_part_is_followed_while_it_runs(lived: Lived) -> None:
+    lived.push("busy", "#!/bin/sh\ncit-part --apart slow -- sh -c 'for i in 1 2 3; do echo $i; sleep 0.3; done'\necho done\n")
+    assert lived.run("cit-log", "-f", "--part", "slow", "busy") == "1\n2\n3\n"
+    lived.push("open", "#!/bin/sh\necho word >>$CIT_EVENTS; cit-part never -- sh -c 'echo $$ >pid; kill -9 $PPID; sleep 60'\n")
+    lived.run("cit-wait", "-q", "open", status=137)
+    assert [row["state"] for row in lived.rows("cit-log", "--parts", "open")] == ["UNFINISHED"]

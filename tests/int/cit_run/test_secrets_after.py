@@ -27,7 +27,8 @@ def test_canary_while_the_job_runs(bench: Bench) -> None:
     until(lambda: bench.runs(made) and CANARY in bench.log(made))
     directory = os.readlink(link(bench, made))
     assert processes_that_show(CANARY.encode(), [os.getpid()]) == []
-    assert holding(bench.home) == [str(bench.account / "work" / f"{made.id}.a1-job.log")]
+    named = f"{bench.account.path}/work/{made.id}.a1-job"
+    assert sorted(holding(bench.home)) == [f"{named}.log", f"{named}.run/log"] and os.path.samefile(f"{named}.log", f"{named}.run/log")
     (bench.account / "work" / "job" / "0" / "stop").touch()
     assert started.wait(30) == 0
     assert f"it is {MASK}." in bench.log(made)
