@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import after, document, grammar, home, journal, limited, names, trust
+from . import after, arrays, document, grammar, home, journal, limited, names, trust
 from .body import Time, Value
 from .document import Document
 from .errors import CONFIG, DATA, CitError
@@ -31,6 +31,7 @@ class Admission:
         queue = self.queue
         try:
             check_order(job.table("job"))
+            arrays.check(job)
             speech = trust.accepted(job, queue.signers, queue.full_name, self.now)
             limited.check(self.limits, speech.fingerprint, job)
             after.check(job)

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from . import body, clock, grammar
+from . import arrays, body, clock, grammar
 from .body import Value
 from .errors import CitError
 
@@ -91,7 +91,7 @@ _PATTERNS = {
     "word": re.compile(r"[A-Za-z][A-Za-z_-]*"),
     "state": re.compile("|".join(STATES)),
     "age": re.compile("age"),
-    "indices": re.compile(r"[0-9]{1,9}(?:-[0-9]{1,9})?(?:,[0-9]{1,9}(?:-[0-9]{1,9})?)*(?:%[1-9][0-9]{0,8})?"),
+    "indices": arrays.PATTERN,
     "load": re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?"),
     "recipient": re.compile(r"age1[02-9ac-hj-np-z]{58}|ssh-(?:ed25519|rsa) [A-Za-z0-9+/]+={0,2}"),
 }
@@ -129,7 +129,17 @@ def text_objection(key: Key, text: str) -> str:
     if "|" in key.type:
         return "" if _is_one(key.type, text) else f"is {text[:_SHOWN]!r}, not one of {key.type.replace('|', ', ')}"
     pattern = _PATTERNS.get(key.type)
-    return "" if pattern is None or pattern.fullmatch(text) else f"is no {key.type}: {text[:_SHOWN]!r}"
+    if pattern is not None and not pattern.fullmatch(text):
+        return f"is no {key.type}: {text[:_SHOWN]!r}"
+    return _indices(text) if key.type == "indices" else ""
+
+
+def _indices(text: str) -> str:
+    try:
+        arrays.parse(text)
+    except CitError as error:
+        return f"is wrong: {error.what}"
+    return ""
 
 
 def _is_one(words: str, text: str) -> bool:

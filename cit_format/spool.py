@@ -215,6 +215,11 @@ class Claim:
             self.grown[name] = grown
         self.moves.append((name, target, as_name or name))
 
+    def add(self, name: str, target: Path, raw: bytes) -> None:
+        """Note a new document that is to lie in another state, made of one that was taken; `settle` writes it."""
+        self.held.append(name)
+        self.move(name, target, grown=raw)
+
     def drop(self, name: str) -> None:
         """Remove a taken document: another place has it on disk, as its ticket says."""
         os.unlink(self.path / name)

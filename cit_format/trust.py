@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import clock, sshsig
+from . import arrays, clock, sshsig
 from .body import Time
 from .document import Document, Section
 from .errors import DATA, DENIED, CitError
@@ -161,12 +161,6 @@ def assignment(document: Document) -> Assignment | None:
     return Assignment(attempt, task, dict(table))
 
 
-def is_task(array: object, task: int) -> bool:
-    """Whether a task is among those that a job's `array` names (`1-20`, `1,3,9`); a job without it has none."""
-    ranges = [part.partition("-") for part in array.split(",")] if isinstance(array, str) else []
-    return any(first.isdecimal() and (last or first).isdecimal() and int(first) <= task <= int(last or first) for first, _, last in ranges)
-
-
 def starts(document: Document, number: int, signers: Signers, now: int) -> int:
     """How often a job was begun by its first `number` assignments, by its builders' signed word: an assignment may end without a start
     (event `void`), and a cluster may begin a lost job anew (`restarted`)."""
@@ -203,7 +197,10 @@ def assigned(document: Document, signers: Signers, builder_key: str, now: int) -
         why = handed_over(str(given.table["queue"]), given.table.get("epoch"), queue.fingerprint, signers.handovers)
         if why:
             raise _denied(document, why, "the queue that has it now assigns it anew")
-    if given.task is not None and not is_task(document.table("job").get("array"), given.task):
+    array = document.table("job").get("array")
+    if given.task is None and array is not None:
+        raise _denied(document, "an array assigned as a whole", "each of its tasks is assigned by itself: the assignment's key task")
+    if given.task is not None and not arrays.is_task(array, given.task):
         raise _denied(document, f"assigned as task {given.task}, which the job does not have", "its author says which tasks there are: array")
     if given.table.get("key") != builder_key:
         raise _denied(document, f"assigned to {given.table.get('builder')}, not to this builder", "deliver it to the builder that it names")

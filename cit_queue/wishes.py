@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Union
 
-from .cit_format import clock, control, home, names, reader, shelf, spool
+from .cit_format import arrays, clock, control, home, names, reader, shelf, spool
 from .cit_format.control import Wish
 from .cit_format.document import Document
-from .cit_format.errors import DENIED, NO, CitError
+from .cit_format.errors import DENIED, NO, NOT_FOUND, CitError
 from .cit_format.put import ACCEPTED, DUPLICATE
 
 ON_ITS_WAY = ("waiting", "held", "assigned", "sent")
@@ -36,10 +36,15 @@ def is_too_late(asked: Wish, copies: Iterable[Copy]) -> bool:
     ended = False
     for copy in copies:
         if copy.state == "done":
-            ended = ended or asked.means(copy.name.task, copy.name.attempt)
-        elif copy.name.attempt is None or asked.means(copy.name.task, copy.name.attempt):
+            ended = ended or is_about(asked, copy.name)
+        elif is_about(asked, copy.name._replace(attempt=copy.name.attempt or asked.attempt)):
             return False
     return ended
+
+
+def is_about(asked: Wish, name: names.FileName) -> bool:
+    """Whether a wish is about the copy of this name: of an array about its task, or one of those that it stands for."""
+    return asked.attempt in (None, name.attempt) and (asked.task is None or name.concerns(asked.task))
 
 
 # --- one group ------------------------------------------------------------------------------------------------------
@@ -66,7 +71,13 @@ def objection(document: Document, asked: Wish, found: list[Copy]) -> CitError | 
         return CitError(NO, f"too late: {asked.target[-6:]} has ended", "`cit show` tells how; `cit requeue` makes it a new job", document.label)
     for copy in found:
         with contextlib.suppress(FileNotFoundError, CitError):  # it moves on meanwhile: those who move it look at the wish
-            if not control.is_honoured(asked, reader.parse(copy.path.read_bytes())):
+            job = reader.parse(copy.path.read_bytes())
+            array = arrays.of(job)
+            if array and asked.task is not None and not array.has(asked.task):
+                return CitError(
+                    NOT_FOUND, f"{asked.target[-6:]} has no task {asked.task}", f"its tasks are {job.table('job')['array']}", document.label
+                )
+            if not control.is_honoured(asked, job):
                 hint = "ask its submitter, or have your key allowed for cit-control"
                 return CitError(DENIED, f"{asked.target[-6:]} is another's job", hint, document.label)
             break

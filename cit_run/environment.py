@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from .cit_format import body, spool
+from .cit_format import arrays, body, spool
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
 from .cit_format.version import VERSION
@@ -58,9 +58,19 @@ def of_job(base: Mapping[str, str], job: Document, attempt: int, task: int | Non
         own["CIT_CHAIN"] = " ".join(map(str, chain))
     if task is not None:
         own["CIT_TASK"] = str(task)
+        own.update(of_array(job, task))
     if private:
         own["CIT_SECRETS"] = private
     return {**base, **asked_for(job), **own}
+
+
+def of_array(job: Document, task: int) -> dict[str, str]:
+    """What Slurm tells a task of its array, with CIT_ for SLURM_: a script of Slurm's needs no more than that."""
+    array = arrays.of(job)
+    told = {"JOB_ID": job.id, "TASK_ID": task}
+    if array is not None:
+        told.update(TASK_COUNT=len(array.tasks), TASK_MIN=array.tasks[0], TASK_MAX=array.tasks[-1])
+    return {f"CIT_ARRAY_{name}": str(value) for name, value in told.items()}
 
 
 @lru_cache(maxsize=1)

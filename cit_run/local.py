@@ -17,9 +17,9 @@ from pathlib import Path
 
 from . import attempt, calls, conditions, cores, environment, finishing, flood, limits, record, recovery, run_as, secrets, slots, workspace
 from .attempt import Attempt
-from .cit_format import clock, frame, home, masks, messages, names, reader, trust
+from .cit_format import arrays, clock, frame, home, masks, messages, names, reader, trust
 from .cit_format.document import Document
-from .cit_format.errors import DENIED, IO, NO, OK, CitError, worst
+from .cit_format.errors import DATA, DENIED, IO, NO, OK, CitError, worst
 from .cit_format.reader import Faulty
 from .finishing import End
 from .shim import Ending, Order, Shim
@@ -34,6 +34,8 @@ LOOK = 0.05  # seconds between two looks at a log that is shown
 def believed(job: Document, account: home.Account, now: int) -> Attempt:
     """The attempt that a document is, if it is assigned to this builder or signed by its own account; else 65 or 77."""
     if trust.assignment(job) is None:
+        if arrays.of(job) is not None:
+            raise CitError(DATA, "an array, which a queue deals out task by task", "queue it: cit push --array", job.label)
         speech = trust.submission(job, account.signers, now)
         if speech.principal != home.person():
             raise CitError(DENIED, f"a job of {speech.principal}", "without an assignment only jobs of your own run here", job.label)

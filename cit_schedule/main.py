@@ -19,7 +19,7 @@ from typing import Optional
 
 import typer
 
-from . import builders, choose, files, turn, wishes
+from . import array, builders, choose, files, group, turn, wishes
 from .alone import alone
 from .cit_format import clock, command, control, frame, home, messages, names, reader, spool
 from .cit_format.builder import Builder, count
@@ -57,7 +57,9 @@ def filtered(queue: home.Queue, listed: Path | None) -> int:
                     told = {str(each.table("builder")["name"]): each.raw for each in documents}
                     dealer, status = Dealer(queue, found, now, asks=not streamed), worst(status, faults)
                 wanted = turn.checked(item, queue)
-                if wishes.place(item, control.Standing(), now)[0] == "waiting" and not choose.too_late(wanted, now):
+                if array.rest_of(f"{item.id}-{item.name}.cit", item) is not None:
+                    messages.tell("note", "an array is dealt out by its queue", item.label, "it passes as it is: cit-queue --to QUEUE")
+                elif wishes.place(item, control.Standing(), now)[0] == "waiting" and not choose.too_late(wanted, now):
                     chosen, weighed = dealer.deal(wanted)
                     if chosen is not None:
                         out.write(told.pop(chosen.name, b""))  # so that cit-deliver knows its door
@@ -97,7 +99,11 @@ def explained(queue: home.Queue, wanted: str, look_ahead: int, listed: Path | No
             continue
         dealer = Dealer(queue, candidates, now, asks=False)
         dealt(dealer, queue, waiting[: min(before, look_ahead)])
-        _, weighed = dealer.weighed(turn.checked(files.document(queue / state / name), queue))
+        job = files.document(queue / state / name)
+        _, weighed = dealer.weighed(turn.checked(job, queue))
+        gate = array.Throttle(queue).closed(job) or group.Groups(queue).closed(name, job.table("job"))
+        if gate:
+            print(gate)
         if before:
             beyond = f"; a pass looks at {look_ahead} that nobody can take now" if before >= look_ahead else ""
             print(f"{count(before)} {'is' if before == 1 else 'are'} before it{beyond}")

@@ -7,10 +7,12 @@ builder, moved in a claim, in groups. Pages: docs/stages/schedule.md, docs/direc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Union
 
-from . import alarm, builders, choose, ends, files, wishes
+from . import alarm, array, builders, choose, ends, files, group, wishes
+from .array import Dealt, Rest, Throttle
 from .cit_format import body, clock, document, home, messages, names, spool, trust
 from .cit_format.builder import Builder
 from .cit_format.document import Document
@@ -54,14 +56,17 @@ def checked(job: Document, queue: home.Queue) -> choose.Wants:
     return choose.wants(job)
 
 
-def assigned(job: Document, queue: home.Queue, chosen: Builder, weighed: list[str], now: int, priority: int | None = None) -> Document:
-    """The job with its assignment to the chosen builder, signed by the queue; `priority` is the queue's, where that is another than its author's."""
+def assigned(
+    job: Document, queue: home.Queue, chosen: Builder, weighed: list[str], now: int, priority: int | None = None, task: int | None = None
+) -> Document:
+    """The job, or this task of an array, with its assignment to the chosen builder, signed by the queue; `priority` is the queue's, where that
+    is another than its author's."""
     before = trust.assignment(job)
     said = {
         "queue": queue.full_name,
         "epoch": queue.epoch,
         "attempt": before.attempt + 1 if before else 1,
-        "task": before.task if before else None,
+        "task": before.task if before else task,
         "builder": chosen.name,
         "key": chosen.key,
         "account": chosen.account,
@@ -86,6 +91,8 @@ class Pass:
         self.status = OK
         self.notes = Notes(queue / "waiting")
         self.dealer = Dealer(queue, [], self.now)
+        self.throttle = Throttle(queue)
+        self.groups = group.Groups(queue)
         self.moves: list[tuple[str, str, str]] = []  # for the log
 
     def run(self) -> int:
@@ -102,6 +109,7 @@ class Pass:
         if waiting and self.queue.settings.get("scheduling", True) is True:
             self.assign_all(waiting)
         self.notes.keep(waiting)
+        self.groups.keep(frozenset(waiting))
         self.queue.note(self.moves, "schedule")
         alarm.set_for(self.queue, self.now)
         return self.status
@@ -133,30 +141,33 @@ class Pass:
 
     def assign(self, waiting: list[str]) -> None:
         """`waiting` -> `assigned`, in groups, until no builder has room or `look_ahead` jobs were looked at in vain."""
-        group: list[Choice] = []
+        chosen: list[Choice] = []
         late: list[End] = []
         looked = size = 0
         for name in waiting:
             if looked >= self.look_ahead or not self.dealer.is_open:
                 break
-            if name in self.notes.never:
+            if name in self.notes.never or self.groups.waits_still(name):
                 continue
             outcome = self.decided(name)
             if isinstance(outcome, Choice):
-                group.append(outcome)
+                chosen.append(outcome)
                 size += len(outcome.job.raw)
             elif isinstance(outcome, End):
                 late.append(outcome)
+            elif isinstance(outcome, Rest):
+                looked += not self.deal_out(outcome)
             else:
-                looked += 1
-            if len(group) >= GROUP or size >= GROUP_BYTES:
-                self.settle(group)
-                group, size = [], 0
-        self.settle(group)
+                looked += not self.groups.waits_still(name)
+            if len(chosen) >= GROUP or size >= GROUP_BYTES:
+                self.settle(chosen)
+                chosen, size = [], 0
+        self.settle(chosen)
         ends.finish(self.queue, "waiting", late)
 
-    def decided(self, name: str) -> Union[Choice, End, None]:
-        """What becomes of a waiting job: a builder, its end, or nothing yet. What is faulty goes to refused/."""
+    def decided(self, name: str) -> Union[Choice, End, Rest, None]:
+        """What becomes of a waiting job: a builder, its end, or nothing yet; an array's tasks are yet to be dealt out. What is faulty goes
+        to refused/."""
         path = self.queue / "waiting" / name
         try:
             arrival = files.read(path)
@@ -168,7 +179,7 @@ class Pass:
             if any(section.kind == "job" and section.version != "1" for section in arrival.sections[:1]):
                 self.waits(name, "its job has a version that this program does not know")
                 return None
-            wanted = checked(arrival, self.queue)
+            wanted, rest = checked(arrival, self.queue), array.rest_of(name, arrival)
             parts = names.parse(name)
             if parts is None:
                 raise CitError(DATA, "its file name is none of a document's", "docs/directories.md tells what names look like", arrival.label)
@@ -180,12 +191,56 @@ class Pass:
         late = choose.too_late(wanted, self.now)
         if late:
             return End(name, "DEADLINE", late, self.now)
+        if self.closed(name, arrival):
+            return None
+        if rest is not None:
+            return rest
         chosen, weighed = self.dealer.deal(wanted, parts.label, parts.sequence)
         if chosen is None:
             if choose.is_hopeless(weighed):
                 self.waits(name, "; ".join(weighed))
             return None
+        self.begins(arrival, parts)
         return Choice(name, arrival.raw, assigned(arrival, self.queue, chosen, weighed, self.now, parts.priority), chosen.name)
+
+    def closed(self, name: str, job: Document) -> str:
+        """Why a job does not begin now, whatever builders have room; empty where it may."""
+        return self.throttle.closed(job) or self.groups.closed(name, job.table("job"))
+
+    def begins(self, job: Document, parts: names.FileName) -> None:
+        """It counts as under way from now on."""
+        self.throttle.begins(job)
+        self.groups.begins(job.table("job"), parts)
+
+    def deal_out(self, rest: Rest) -> bool:
+        """Deal tasks of an array out, in groups, as long as it and the builders have room; whether any was."""
+        wanted, left, any_yet = checked(rest.job, self.queue), rest, False
+        while True:
+            count = max(1, min(GROUP, GROUP_BYTES // len(rest.raw)))
+            dealt = self.dealt(left, left.tasks[:count], wanted)
+            if not dealt:
+                return any_yet
+            after = array.settle(self.queue, self.to, left, dealt)
+            self.moves += [(files.job_of(left.task_name(each.task)), "assigned", each.builder) for each in dealt]
+            if after is None or len(dealt) < count:
+                return True
+            left, any_yet = after, True
+
+    def dealt(self, rest: Rest, tasks: Sequence[int], wanted: choose.Wants) -> list[Dealt]:
+        """The first of these tasks, each with a builder, for which there is room now."""
+        found: list[Dealt] = []
+        for task in tasks:
+            if not self.dealer.is_open or self.closed(rest.name, rest.job):
+                break
+            chosen, weighed = self.dealer.deal(wanted, rest.parts.label, rest.parts.sequence)
+            if chosen is None:
+                if choose.is_hopeless(weighed):
+                    self.waits(rest.name, "; ".join(weighed))
+                break
+            parts = rest.parts._replace(task=task, span=None)
+            self.begins(rest.job, parts)
+            found.append(Dealt(task, assigned(rest.job, self.queue, chosen, weighed, self.now, rest.parts.priority, task), chosen.name))
+        return found
 
     def waits(self, name: str, why: str) -> None:
         """Say once that no builder there is can ever take a job; it is not opened again until there are others."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import NamedTuple
 
-from . import ends, files
+from . import array, ends, files
 from .cit_format import attempts, clock, control, home, messages, names, put, spool
 from .cit_format.control import Standing, Wish
 from .cit_format.document import Document
@@ -115,15 +115,29 @@ def apply(queue: home.Queue, now: int) -> None:
     moves = []
     alive = copies(queue, set(asked))
     for target, file_names in asked.items():
-        for copy in alive[target]:
+        several = list(alive[target])
+        wishes: list[Wish] | None = None
+        while several:
+            copy = several.pop(0)
+            if wishes is not None and copy.state not in cancelled:
+                continue  # a task that was handed out, of an array whose wishes are known
             try:
                 job = files.document(queue / copy.state / copy.name)
                 parts = names.parse(copy.name)
                 assert parts is not None
-                wishes = [wish for wish in (believed(queue, name, job, now) for name in file_names) if wish]
-                said = control.standing(wish for wish in wishes if wish.means(parts.task, parts.attempt or 1))
+                if wishes is None:
+                    wishes = [wish for wish in (believed(queue, name, job, now) for name in file_names) if wish]
                 if copy.state not in cancelled:
                     continue
+                rest = array.rest_of(copy.name, job)
+                if rest is not None and any(wish.task is not None for wish in wishes):
+                    parted = array.split(queue, copy.state, rest, wishes)
+                    if len(parted) > 1:
+                        several = [Copy(copy.state, name) for name in parted] + several
+                    if len(parted) != 1:
+                        continue
+                task = rest.tasks[0] if rest is not None and rest.tasks else parts.task  # of all its tasks the same is wished
+                said = control.standing(wish for wish in wishes if wish.means(task, parts.attempt or 1))
                 if said.cancel:
                     cancelled[copy.state].append(End(copy.name, "CANCELLED", f"cancelled by {said.cancel.submitter}", now))
                 else:
@@ -172,7 +186,7 @@ def begin(queue: home.Queue, now: int) -> None:
             break
         try:
             job = files.document(queue / "held" / name)
-            said = control.look(queue / "control", job, parts.task, parts.attempt or 1, queue.signers, now)
+            said = control.look(queue / "control", job, parts.only, parts.attempt or 1, queue.signers, now)
             moves.append(put_in_place(queue, Copy("held", name), job, said, now))
         except FileNotFoundError:
             continue

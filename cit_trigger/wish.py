@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from .cit_format import body, clock, document, grammar
+from .cit_format import arrays, body, clock, document, grammar
 from .cit_format.errors import DATA, NOT_FOUND, USAGE, CitError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ SECTION_LIMIT = 16 << 20  # bytes of a section as written: what readers take
 DOCUMENT_LIMIT = 64 << 20
 LINE_LIMIT = 1 << 20  # bytes of a line of --each
 PIECE = 1 << 16
+SIGNED = 2048  # bytes that a signature takes at most
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 
@@ -163,6 +164,8 @@ class Maker:
         fits(part, "the script and its secrets" if sealed else "the call" if self.form.call else "the script")
         if self.form.following:
             part += self.form.following.written(identity, self.form.keys)
+        if "array" in self.form.keys and len(part) + len(self.form.sections) + len(self.head) > arrays.LIMIT - SIGNED:
+            raise CitError(DATA, f"an array over {arrays.LIMIT >> 10}K", "each task carries a copy of it: have the tasks fetch large data themselves")
         if len(part) + len(self.form.sections) > DOCUMENT_LIMIT - LINE_LIMIT:
             raise CitError(DATA, f"a job over {DOCUMENT_LIMIT >> 20}M", "have the job fetch large data itself")
         return b"@cit 1 %s %s\n%s%s%s" % (identity.encode(), name.encode(), self.head, part, self.form.sections)
