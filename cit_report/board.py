@@ -15,9 +15,9 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import lines, moves, places, remote, screen, story
+from . import lines, look, moves, places, remote, screen, story, tally
 from .cit_format import clock, glance, home, messages
-from .cit_format.errors import OK, USAGE, CitError
+from .cit_format.errors import NOT_FOUND, OK, USAGE, CitError
 from .lines import Job
 from .places import Copy, Home
 
@@ -35,6 +35,7 @@ COLUMNS = (
     screen.Column("elapsed-ms"),
     screen.Column("elapsed", "ELAPSED", right=True),
     screen.Column("when", "WHEN"),
+    screen.Column("tasks", "TASKS", right=True),
     screen.Column("submitter"),
     screen.Column("path"),
 )
@@ -73,6 +74,7 @@ class Wish(NamedTuple):
     states: frozenset[str] = frozenset()
     name: str = ""
     submitters: frozenset[str] = frozenset()
+    tasks: bool = False  # a line for each task of an array, not one for it
     queue: str = ""  # NAME@FINGERPRINT: what is in the outbox for another one is left out
 
     def fits(self, job: Job) -> bool:
@@ -120,11 +122,28 @@ def copies(there: Home, wish: Wish, now: int, shown: Sequence[Copy] = ()) -> dic
 
 def listed(there: Home, wish: Wish, now: int, shown: Sequence[Copy] = ()) -> list[Job]:
     """The lines that are wanted, in order."""
-    found = sort(filter(wish.fits, lines.lines(copies(there, wish, now, shown), there, now)))
+    found = sort(filter(wish.fits, told(copies(there, wish, now, shown), there, wish, now)))
     if wish.few is None:
         return found
     on_its_way = sum(job.state in ORDER for job in found)
     return found[: on_its_way + wish.few]
+
+
+def told(jobs: dict[str, list[Copy]], there: Home, wish: Wish, now: int) -> list[Job]:
+    """A line for each job, and one for each array, whose tasks count together."""
+    whole = {copy.file.id for several in jobs.values() for copy in several if copy.file.task is not None or copy.file.span}
+    if wish.tasks or not whole:
+        return lines.lines(jobs, there, now)
+    of_arrays: dict[str, dict[str, list[Copy]]] = {identity: {} for identity in whole}
+    for day in {clock.id_day(identity) for identity in whole} if not wish.everything else ():
+        for copy in places.done(there, day):
+            if copy.file.id in whole and copy.job not in jobs:
+                of_arrays[copy.file.id].setdefault(copy.job, []).append(copy)
+    for job, several in jobs.items():
+        if several[0].file.id in whole:
+            of_arrays[several[0].file.id][job] = several
+    found = lines.lines({job: several for job, several in jobs.items() if several[0].file.id not in whole}, there, now)
+    return found + [line for identity, several in of_arrays.items() for line in [tally.as_line(identity, several, there, now)] if line]
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
@@ -147,12 +166,13 @@ def when_heard(there: Home, now: int) -> None:
 
 
 def main(
-    at: Optional[str] = typer.Argument(None, metavar="[@QUEUE]", help="As --queue"),
+    at: Optional[str] = typer.Argument(None, metavar="[@QUEUE|JOB]", help="As --queue; or the tasks of one array"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="@NAME or a directory; else every queue of this home"),
     everything: bool = typer.Option(False, "-a", "--all", help="All that ended, and what was refused; else the last 10"),
     since: Optional[str] = typer.Option(None, "--since", metavar="WHEN", help="What ended since: 2h, 3d, or a UTC time"),
     state: Optional[list[str]] = typer.Option(None, "-s", "--state", help="PENDING, HELD, RUNNING, COMPLETED, FAILED, ...; a comma list too"),
     name: str = typer.Option("", "-J", "--name", metavar="GLOB", help="Names that fit"),
+    tasks: bool = typer.Option(False, "--tasks", help="A line for each task of an array"),
     mine: bool = typer.Option(False, "-m", "--mine", help="Submitted by me"),
     table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
     tsv: bool = typer.Option(False, "--tsv", help="TSV with a header line, as in a pipe"),
@@ -170,15 +190,25 @@ def main(
     if at and queue:
         raise CitError(USAGE, f"{at} and --queue", "name one queue")
     named = at or queue
-    there = places.here(named)
+    job = ""
+    try:
+        there = places.here(named)
+    except CitError as error:
+        if error.status != NOT_FOUND or not at or at.startswith("@"):
+            raise
+        job, named, there = at, None, places.here()
     me = {home.person(), *(each.person for each in remote.queues(there) if each.person)} if mine else set()
     of = home.Queue(there.queues[0]).full_name if named else ""
-    wish = Wish(everything, None if since is None else moment(since, now), states, name, frozenset(me), of)
-    jobs = listed(there, wish, now, asked(there, everything, bool(named)))
+    wish = Wish(everything, None if since is None else moment(since, now), states, name, frozenset(me), tasks, of)
+    if job:
+        jobs = sort(filter(wish.fits, lines.lines(look.copies(job, there, remote.Asker()), there, now)))
+    else:
+        jobs = listed(there, wish, now, asked(there, everything, bool(named)))
     kept, left_out = (jobs, {}) if everything or form != screen.TABLE else shortened(jobs)
     if kept or form != screen.TABLE:
+        columns = FILE_COLUMNS if form != screen.TABLE else [each for each in COLUMNS if each.key != "tasks" or any(job.tasks for job in kept)]
         shown = [job.shown(now) for job in kept] if form == screen.TABLE else None  # which looks into documents
-        screen.show(FILE_COLUMNS if form != screen.TABLE else COLUMNS, [job.row() for job in kept], form, shown)
+        screen.show(columns, [job.row() for job in kept], form, shown)
     else:
         messages.tell("note", "no jobs" if wish.is_plain else "no such jobs", hint="" if everything else "older ones: cit ls --all")
     for word, count in left_out.items():

@@ -83,7 +83,7 @@ def followed(job: Seen, there: Home, given: str | None, wish: Wish) -> None:
             while not has_ended(job):
                 if not far.waited(watch, pace):
                     return
-                job = look.one(job.document.id, there, clock.now(), asker)
+                job = look.one(job.key, there, clock.now(), asker)
         if opening.is_for_some(job) and (log is None or log.suffix == reply.SUFFIX):
             opened(job, given, wish)
             return
@@ -91,7 +91,7 @@ def followed(job: Seen, there: Home, given: str | None, wish: Wish) -> None:
             away = far.place(job)
             assert away is not None
             writer = Writer(None, wish, far.index(job))
-            far.followed(job, away, lambda: look.one(job.document.id, there, clock.now(), asker), has_ended, writer, watch)
+            far.followed(job, away, lambda: look.one(job.key, there, clock.now(), asker), has_ended, writer, watch)
             writer.write(b"", last=True)
             return
         watch.add([f"{str(log)[:-4]}.run"])
@@ -102,7 +102,7 @@ def followed(job: Seen, there: Home, given: str | None, wish: Wish) -> None:
             opened(job, given, wish)
             return
         os.lseek(fd, writer.begin(), os.SEEK_SET)
-        _here(fd, log, writer, watch, lambda: has_ended(look.one(job.document.id, there, clock.now())))
+        _here(fd, log, writer, watch, lambda: has_ended(look.one(job.key, there, clock.now())))
 
 
 def _here(fd: int, log: Path, writer: Writer, watch: Watch, has_gone_on: Callable[[], bool]) -> None:
@@ -138,4 +138,4 @@ def _begun(job: Seen, there: Home, watch: Watch, asker: remote.Asker | None) -> 
             watch.wait()
         else:
             far.waited(watch, pace)
-        job = look.one(job.document.id, there, clock.now(), asker)
+        job = look.one(job.key, there, clock.now(), asker)

@@ -177,7 +177,7 @@ def of_queue(path: Path) -> Iterator[Finding]:
         if missing:
             yield missing
         if copy.place != "refused":
-            attempts.setdefault((copy.job, copy.file.attempt or 0), []).append((copy, document.raw))
+            attempts.setdefault((f"{copy.job} {copy.file.span}", copy.file.attempt or 0), []).append((copy, document.raw))
     for several in attempts.values():
         if len(several) > 1:
             yield from twice(several)

@@ -24,6 +24,8 @@ class Job(NamedTuple):
     submitter: str | None
     when: int | None
     elapsed: int | None
+    tasks: str | None = None  # of an array shown as one: how many of its tasks have ended
+    path: str | None = None
 
     def row(self) -> dict[str, screen.Value]:
         return {
@@ -35,7 +37,8 @@ class Job(NamedTuple):
             "elapsed-ms": None if self.elapsed is None else self.elapsed // 1000,
             "when": None if self.when is None else body.Time(self.when),
             "submitter": self.submitter,
-            "path": self.copy.path,
+            "path": self.path or self.copy.path,
+            "tasks": self.tasks,
         }
 
     def shown(self, now: int) -> dict[str, screen.Value]:

@@ -74,7 +74,9 @@ def main(
     wish = Wish(picking.moment_of(since, now) if since else None, picking.pattern(grep) if grep else None, times)
     there = places.here(queue)
     wanted = look.one(job or "last", there, now, None if path else remote.Asker())
-    if path:
+    if wanted.tally and follow:
+        messages.tell("note", "it is an array: each task has a log of its own", wanted.document.label, f"cit log -f {wanted.short}_TASK")
+    elif path or wanted.tally:
         print(look.log_of(wanted))
     elif listed:
         pieces.listed(wanted, screen.form(False, tsv, json))

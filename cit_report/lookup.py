@@ -25,7 +25,22 @@ def look_up(wanted: str, there: Home) -> str:
     """The job that is meant, as `ID` or `ID_TASK`: by its last six characters, any unique piece, a name (its newest), or `last`. Else 2 or 66."""
     if wanted == "last":
         return last(there)
+    if wanted.startswith("last_") and wanted[5:].isdigit():
+        wanted = f"{last(there)}_{int(wanted[5:])}"
     wanted = wanted.lower()
+    try:
+        return _look_up(wanted, there)
+    except CitError as error:
+        job, _, task = wanted.rpartition("_")
+        if error.status != NOT_FOUND or not job or not task.isdigit():
+            raise
+    found = f"{_look_up(job, there).partition('_')[0]}_{int(task)}"  # a task that has not been dealt out
+    if not copies_of(found, there):
+        raise CitError(NOT_FOUND, f"no job {wanted!r}", f"`cit show {job}` tells what tasks it has")
+    return found
+
+
+def _look_up(wanted: str, there: Home) -> str:
     piece = wanted.rpartition("-")[2]
     for _ in range(2):  # a job that is put back just now is not met the first time
         found: dict[int, dict[str, str]] = {}
@@ -58,12 +73,11 @@ def present(wanted: str, there: Home) -> list[Copy]:
 def _the_one(wanted: str, rank: int, jobs: dict[str, str]) -> str:
     identities = {job.partition("_")[0] for job in jobs}
     if rank == 2:
-        newest = max(identities)
-        return newest if newest in jobs else next(job for job in jobs if job.startswith(newest))
-    if len(jobs) == 1:
+        return max(identities)
+    if len(jobs) == 1 and "_" in wanted:
         return next(iter(jobs))
     if len(identities) == 1:
-        return identities.pop()  # an array and its tasks
+        return identities.pop()  # a job; or an array, whichever of its tasks are met
     some = ", ".join(list(jobs.values())[:5])
     raise CitError(USAGE, f"{wanted!r} fits {len(jobs)} jobs: {some}", "type more of the ID")
 

@@ -109,7 +109,7 @@ def files(wanted: list[str], queue: str | None) -> list[str]:
     from . import board, look, lookup, places, remote
 
     if not wanted and sys.stdin.isatty():
-        return [job.copy.path for job in board.listed(places.here(queue), board.Wish(), clock.now())]
+        return [job.path or job.copy.path for job in board.listed(places.here(queue), board.Wish(), clock.now())]
     asker = remote.Asker()
     jobs = {word: look.copies(word, places.here(queue), asker) for word in wanted if word != "-" and not lookup.is_file(word)}
     return [places.best(copy for several in jobs[word].values() for copy in several).path if word in jobs else word for word in wanted]

@@ -45,10 +45,12 @@ def ended(logs: Iterable[bytes], enough: int | None = None) -> list[str]:
     """The jobs that these logs (newest first) saw end, each once; of each log only the last `enough`."""
     jobs: dict[bytes, None] = {}
     for log in logs:
-        for count, job in enumerate(reversed(_ENDED.findall(log)), 1):
-            jobs.setdefault(job)
-            if count == enough:
+        met: set[bytes] = set()  # IDs: the tasks of an array count as one
+        for job in reversed(_ENDED.findall(log)):
+            if len(met) == enough and job[:26] not in met:
                 break
+            met.add(job[:26])
+            jobs.setdefault(job)
     return [job.decode() for job in jobs]
 
 

@@ -118,16 +118,17 @@ def everything(there: Home) -> Iterator[Copy]:
 
 
 def copies_of(job: str, there: Home) -> list[Copy]:
-    """Every copy of a job, `ID` or `ID_TASK`; an ID alone means its tasks too."""
+    """Every copy of a job, `ID` or `ID_TASK`; an ID alone means its tasks too, a task that has not been dealt out what is left of its array."""
     identity, _, task = job.partition("_")
     day = clock.id_day(identity)
     found = [*active(there, identity), *done(there, day, identity), *refused(there, identity)]
-    return [copy for copy in found if not task or copy.job == job]
+    mine = [copy for copy in found if not task or copy.job == job]
+    return mine or [copy for copy in found if copy.file.task is None and copy.file.concerns(int(task))]
 
 
 def best(several: Iterable[Copy]) -> Copy:
-    """The copy that says how a job is: of the newest attempt the furthest on its way."""
-    return max(several, key=lambda copy: (copy.file.attempt or 0, RANK[copy.place]))
+    """The copy that says how a job is: of the newest attempt the furthest on its way; of what is left of an array what has not ended."""
+    return max(several, key=lambda copy: (copy.file.attempt or 0, not (copy.file.span and copy.place == "done"), RANK[copy.place]))
 
 
 def by_job(several: Iterable[Copy]) -> dict[str, list[Copy]]:

@@ -15,7 +15,7 @@ from typing import Optional
 import typer
 
 from . import far, first, look, own_words, places, remote, screen, story
-from .cit_format import body, clock, messages
+from .cit_format import arrays, body, clock, messages
 from .cit_format.errors import NOT_FOUND, OK, CitError
 from .cit_format.parts import FOLDER
 from .look import Seen
@@ -34,7 +34,9 @@ ASKED = (
     "attempts",
     "retry-on",
     "array",
+    "group",
     "latest",
+    "latest-running",
     "parent",
     "workspace",
     "environment",
@@ -62,13 +64,18 @@ def facts(job: Seen) -> dict[str, screen.Value]:
         "signatures": [f"{each.attributes.get('by', '')} ({each.attributes.get('ns', '')})" for each in job.document.all("signature")],
         "events": own_words.lines(own),
         "parts": own_words.summary(own) or None,
-        "artefacts": [f"{row[2]} ({row[1]} bytes)" for each in job.document.all("artefact") for row in each.rows() if len(row) == 3],
+        "artefacts": [] if job.tally else kept(job),
         "document": os.path.abspath(job.path),
         "log": str(log) if log else job.told.get("log"),
         "workspace": os.path.realpath(workspace) if workspace else None,
         "built": first.built(job.document),
         "held-until": None if held is None else body.Time(held),
     }
+
+
+def kept(job: Seen) -> list[str]:
+    """The files that it left, with their sizes."""
+    return [f"{row[2]} ({row[1]} bytes)" for each in job.document.all("artefact") for row in each.rows() if len(row) == 3]
 
 
 def _written(value: object) -> str:
@@ -93,6 +100,7 @@ def page(job: Seen, now: int) -> list[tuple[str, str]]:
     rows = [
         ("changed", listed(known["changed"])),
         ("state", state(told)),
+        ("tasks", screen.text(told.get("tasks"))),
         ("why", screen.text(told.get("why"))),
         ("job", f"{job.document.name}  {job.document.id}"),
         ("by", " ".join(filter(None, (screen.text(known.get("submitter")), screen.text(known["key"]))))),
@@ -203,7 +211,8 @@ def main(
         None, metavar="[JOB|FILE]...", help="A piece of an ID, a name, `last`, or a cit file; without any, last"
     ),
     path: bool = typer.Option(False, "--path", help="Only where its document lies now"),
-    identity: bool = typer.Option(False, "--id", help="Only its whole ID"),
+    identity: bool = typer.Option(False, "--id", help="Only its whole ID, with _TASK of a task; with --path both"),
+    bad: bool = typer.Option(False, "--bad", help="Only the tasks of an array that ended badly, as indices"),
     raw: bool = typer.Option(False, "--raw", help="Only the document itself, byte for byte"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where it is looked up: @NAME or a directory"),
     table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
@@ -215,10 +224,12 @@ def main(
     there, now = places.here(queue), clock.now()
     is_first = True
     for job in [each for wanted in jobs or ["last"] for each in found(wanted, there, now, path or identity)]:
-        if raw:
+        if bad:
+            print(arrays.written(job.tally.bad) if job.tally else "")
+        elif raw:
             sys.stdout.buffer.write(job.document.raw)
         elif path or identity:
-            print(os.path.abspath(job.path) if path else job.document.id)
+            print("\t".join(each for each, is_asked in ((job.key, identity), (os.path.abspath(job.path), path)) if is_asked))
         elif form == screen.JSON:
             known = facts(job)
             sys.stdout.write(screen.as_json([screen.Column(key) for key in known], known))

@@ -12,13 +12,14 @@ Pages: docs/stages/report.md
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import typer
 
-from . import lend, look, places, remote, story
+from . import lend, look, places, remote, story, tally
 from .cit_format import attempts, clock, home, messages, wake
 from .cit_format.document import Document
 from .cit_format.errors import LATER, NOT_FOUND, CitError
@@ -41,22 +42,12 @@ class End(NamedTuple):
 # --- decisions ------------------------------------------------------------------------------------------------------
 
 
-def tasks(indices: str) -> list[int]:
-    """The tasks of an array: `1-3,9` is 1, 2, 3, 9 (docs/format/job.md)."""
-    parts = [part.partition("-") for part in indices.split(",")]
-    return [index for first, _, last in parts for index in range(int(first), int(last or first) + 1)]
-
-
 def wanted_ends(jobs: list[look.Seen]) -> set[str]:
     """What must end, as `ID` or `ID_TASK`: of an array every task."""
     found: set[str] = set()
     for job in jobs:
-        array = job.document.table("job").get("array") if job.document.kind == "job" else None
-        task = job.told.get("task")
-        if isinstance(array, str) and task is None:
-            found.update(f"{job.document.id}_{index}" for index in tasks(array))
-        else:
-            found.add(job.document.id if task is None else f"{job.document.id}_{task}")
+        array = tally.of_document(job.document) if job.told.get("task") is None else None
+        found.update([f"{job.document.id}_{task}" for task in array.tasks] if array else [job.key])
     return found
 
 
@@ -66,6 +57,23 @@ def end(label: str, document: Document) -> End | None:
     if told["state"] not in (*story.FINAL, "REFUSED") or attempts.again(document, clock.now()):
         return None
     return End(label, str(told["state"]), story.status(told))
+
+
+def some(names: list[str]) -> str:
+    """The first of these names, and how many there are more."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def told_together(ended: list[End]) -> list[End]:
+    """Ends to be told, of an array's tasks that ended badly one: the worst, with how many there are."""
+    found: dict[str, list[End]] = {}
+    for one in ended:
+        if one.status:
+            found.setdefault(one.label.partition("_")[0] if "_" in one.label[:7] else one.label, []).append(one)
+    return [
+        max(each, key=lambda one: one.status)._replace(label=f"{job}: {len(each)} tasks, the worst") if len(each) > 1 else each[0]
+        for job, each in found.items()
+    ]
 
 
 def patience(until: float | None, now: float) -> float:
@@ -78,17 +86,30 @@ def patience(until: float | None, now: float) -> float:
 
 def ends(pending: set[str], there: Home, home_only: bool) -> dict[str, End]:
     """Those of these jobs that have ended by now."""
-    found: dict[str, list[Copy]] = places.by_job(copy for copy in _at_end(pending, there, home_only) if copy.job in pending)
+    found: dict[str, list[Copy]] = {}
+    of_arrays: dict[str, list[str]] = {}
+    for job in pending:
+        if "_" in job:
+            of_arrays.setdefault(job[:26], []).append(job)
+    for copy in _at_end(pending, there, home_only):
+        if copy.job in pending:
+            found.setdefault(copy.job, []).append(copy)
+        elif copy.file.task is None and copy.file.id in of_arrays:  # the end of tasks that were never dealt out
+            for job in (job for job in of_arrays[copy.file.id] if copy.file.concerns(int(job[27:]))):
+                found.setdefault(job, []).append(copy)
     ended = {}
+    told: dict[str, End | None] = {}
     for job, copies in found.items():
         copy = places.best(copies)
         try:
-            with open(copy.path, "rb") as stream:
-                told = end(copy.file.label, parse(stream.read()))
+            if copy.path not in told:
+                with open(copy.path, "rb") as stream:
+                    told[copy.path] = end(copy.file.label, parse(stream.read()))
         except FileNotFoundError:
             continue
-        if told:
-            ended[job] = told
+        its = told[copy.path]
+        if its:
+            ended[job] = its._replace(label=f"{job[20:]}-{copy.file.name}")
     return ended
 
 
@@ -114,6 +135,7 @@ def waited(jobs: list[look.Seen], there: Home, until: float | None, loan: lend.L
             if there.account:
                 watch.add([there.account / "finished"])
             away.ask(pending, until)
+            looked = time.monotonic()
             found = ends(pending, there, queued_here)
             ended += found.values()
             pending -= set(found)
@@ -125,7 +147,8 @@ def waited(jobs: list[look.Seen], there: Home, until: float | None, loan: lend.L
             if missing >= GONE:
                 raise CitError(NOT_FOUND, f"{min(pending)[-6:]} is nowhere any more", "cit fsck looks for what is in the wrong place")
             if until is not None and time.monotonic() >= until:
-                raise CitError(LATER, f"not ended yet: {', '.join(sorted(job[20:] for job in pending))}", "cit why JOB says why")
+                raise CitError(LATER, f"not ended yet: {some(sorted(job[20:] for job in pending))}", "cit why JOB says why")
+            time.sleep(min(1.0, time.monotonic() - looked))  # of many tasks each look takes its time: half of it is others'
             watch.wait(min((moment for moment in (until, away.due) if moment is not None), default=None))
     return refused + ended
 
@@ -185,7 +208,6 @@ def main(
     found = [job for wanted in jobs or ["last"] for job in look.seen(wanted, there, clock.now())]
     with lend.Loan(there.account, os.environ) as loan:
         ended = waited(found, there, until, loan, enough)
-    for one in ended:
-        if one.status:
-            messages.tell("note", f"{one.state}, status {one.status}", one.label, f"cit why {one.label.partition('-')[0]}")
+    for one in told_together(ended):
+        messages.tell("note", f"{one.state}, status {one.status}", one.label, f"cit why {re.split('[-:]', one.label)[0]}")
     return max(one.status for one in ended)

@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import again, far, first, look, own_words, places, queues, remote, screen, story, weighed
+from . import again, far, first, look, own_words, places, queues, remote, screen, story, tally, weighed
 from .cit_format import clock, control, glance, home, journal, masks, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
@@ -163,8 +163,25 @@ def failures(job: Seen) -> list[tuple[str, tuple[str, ...]]]:
     return [("parts that failed:", (*failed[:TAIL], *more))] if failed else []
 
 
+def of_array(job: Seen, known: tally.Tally) -> Answer:
+    """Why an array is as it is: how many of its tasks are how, what the rest waits for, which ones ended badly."""
+    bad = known.bad
+    sentence = f"{known.told}, of {len(known.array.tasks)} tasks"
+    todo = [(f"cit ls {job.short}", "a line for each of them")]
+    if bad:
+        sentence += f"; {tally.shortened(bad)} ended badly"
+        todo += [(f"cit why {job.short}_{bad[0]}", "how this one ended"), (f"cit requeue --failed {job.short}", "these again, as a new array")]
+    if known.state in ("RUNNING", "PENDING", "HELD"):
+        todo += [(f"cit wait {job.short}", "wait for the last one"), (f"cit cancel {job.short}", "drop what has not ended")]
+    left = [copy for copy in job.copies if copy.place == "waiting" and copy.queue and copy.file.task is None]
+    reasons = explained(home.Queue(Path(str(left[0].queue))), str(left[0].file)) if left else []
+    return Answer(sentence, "what the scheduler says of the rest:" if reasons else "", tuple(reasons), tuple(todo))
+
+
 def answer(job: Seen, now: int) -> Answer:
     """Why a job is as it is."""
+    if job.tally:
+        return of_array(job, job.tally)
     log = job.work(".log")
     todo = steps(job.state, job.short, job.log is not None)
     if job.state in ("PENDING", "HELD") and job.copies:
@@ -204,7 +221,7 @@ def main(
     there, now = places.here(queue), clock.now()
     asker = remote.Asker()
     for job in map(far.looked_at, [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, now, asker)]):
-        found, given = answer(job, now), weighed.weighed(job.document)
+        found, given = answer(job, now), [] if job.tally else weighed.weighed(job.document)
         if json:
             values = {"id": job.document.id, "name": job.document.name, "state": job.state, "why": found.sentence, "lines": found.lines}
             values["changed"], values["built"] = tuple(first.changes(job.document)), tuple(first.built(job.document))

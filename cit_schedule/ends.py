@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import choose
+from . import choose, files
 from .cit_format import after, body, clock, document, home, journal, names, reader, spool, trust, wake
 from .cit_format.body import Value
 from .cit_format.document import Document
@@ -92,7 +92,7 @@ def finish(queue: home.Queue, state: str, found: list[End]) -> None:
             new = bool(after.followed(queue, [job], end.moment)) or new
             spool.make_directory(target.parent)
             claim.move(end.name, target.parent, target.name, job.raw)
-            moves.append((target.name[:-4], end.state, end.why))
+            moves.append((files.job_of(target.name), end.state, end.why))
         claim.settle()
     queue.note(moves, "schedule")
     if new:

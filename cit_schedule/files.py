@@ -38,9 +38,9 @@ def set_aside(path: Path, refused: Path, arrival: Arrival, error: CitError, stag
 
 
 def job_of(name: str) -> str:
-    """`COPY-NAME` of a file name: how logs call a job."""
+    """`COPY-NAME` of a file name: how logs call a job; what is left of an array is called as the array."""
     parts = names.parse(name)
-    return f"{parts.copy}-{parts.name}" if parts else name
+    return f"{parts._replace(span=None).copy}-{parts.name}" if parts else name
 
 
 def spool_of(wanted: str, queue: str | None) -> tuple[home.Queue | None, Path]:

@@ -75,7 +75,7 @@ def put_in_place(queue: home.Queue, copy: Copy, job: Document, said: Standing, n
             word, detail = ("held", "") if until else ("priority", str(names.parse(as_name).priority))  # type: ignore[union-attr]
         else:
             word, detail = ("held", "" if until == names.NEVER else clock.iso(until)) if until else ("released", "")
-        return f"{parts.copy}-{parts.name}", word, detail
+        return files.job_of(copy.name), word, detail
     return None
 
 

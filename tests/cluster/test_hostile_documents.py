@@ -158,6 +158,7 @@ ATTACKS: dict[str, Attack] = {
     "a void by a builder that moon does not know": lambda w: w.given(w.void(w.given(w.job), "builder@star", "cit-result"), attempt=2).raw,
     "a task of what is no array": lambda w: w.given(w.job, task=1).raw,
     "a task that an array does not have": lambda w: w.given(w.made("true", array="1-3,7"), task=4).raw,
+    "an array as a whole": lambda w: w.given(w.made("true", array="1-3,7")).raw,
     "an attempt that is a time": lambda w: w.given(w.made("true", attempts=2), attempt=Time(clock.now())).raw,
     "an attempt that is no number": lambda w: w.given(w.job, attempt=True).raw,
     "attempt 0": lambda w: w.given(w.job, attempt=0).raw,

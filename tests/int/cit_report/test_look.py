@@ -12,7 +12,6 @@ import pytest
 from cit_report import places
 from cit_report.lookup import fit
 from cit_report.places import Copy
-from cit_report.wait import tasks
 from tests.int.cit_report.lived import ENDED, Lived, plain
 
 STATES = {"good": "COMPLETED", "bad": "FAILED", "shot": "FAILED", "late": "TIMEOUT", "missing": "FAILED", "kept": "HELD", "giant": "PENDING"}
@@ -229,10 +228,6 @@ def test_wait_waits_for_the_next_attempt(lived: Lived) -> None:
     lived.push("twice", script, "--attempts", "2", "--retry-on", "fail")
     lived.run("cit-wait", "twice")
     assert [row["state"] for row in lived.rows("cit-ls", "--all")] == ["COMPLETED"]
-
-
-def test_tasks_of_an_array() -> None:
-    assert tasks("1-3,9") == [1, 2, 3, 9] and tasks("0") == [0]
 
 
 # --- builders, queues, terminals --------------------------------------------------------------------------------------
