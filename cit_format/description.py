@@ -23,7 +23,7 @@ from .errors import DATA, CitError
 NONE = "-"
 ITSELF, VIEW = "interface", "view"  # types of rows that are no parameters
 TIMES = {"1": (1, 1), "0..1": (0, 1), "1..": (1, 0), "0..": (0, 0)}  # the least and the most (0: any number)
-WORDS = ("describe", "public", "help", "interface")  # no parameters: options of the program itself, and the call's own key
+WORDS = ("describe", "public", "same", "help", "interface")  # no parameters: options of the program itself, and the call's own key
 COLUMNS = 7
 LIMIT = 64 << 10  # bytes of a description
 USUAL, MOST = 4096, 100_000  # characters of a text: without a range, and with any
@@ -55,12 +55,13 @@ class Parameter(NamedTuple):
 
 
 class Description(NamedTuple):
-    """An interface: its name, what it does, its parameters in order, what its public view shows (empty: it has none)."""
+    """An interface: its name, what it does, its parameters in order, what its public view shows, what `--same` tells (empty: it has none)."""
 
     name: str
     help: str
     parameters: dict[str, Parameter]
     view: str = ""
+    same: str = ""
 
 
 # --- what it says -------------------------------------------------------------------------------------------------------
@@ -98,6 +99,8 @@ def _described(name: str, rows: list[list[str]]) -> Description:
             found, is_told = found._replace(help=help_text), True
         elif (word, kind) == ("--public", VIEW) and not found.view:
             found = found._replace(view=help_text or "public view")
+        elif (word, kind) == ("--same", VIEW) and not found.same:
+            found = found._replace(same=help_text or "equal requests have one answer")
         elif word in found.parameters:
             raise _fault(f"row {number}: {word} a second time", "each parameter has one row")
         else:
@@ -142,6 +145,8 @@ def written(described: Description) -> bytes:
         rows.append((each.name, each.type, each.range or NONE, each.pattern or NONE, each.times, default, each.help))
     if described.view:
         rows.append(("--public", VIEW, NONE, NONE, NONE, NONE, described.view))
+    if described.same:
+        rows.append(("--same", VIEW, NONE, NONE, NONE, NONE, described.same))
     return body.tsv(rows)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NAMESPACE = "cit-grant"
 GIVEN = ("cit-job",)  # what a grant can give: nobody becomes a queue or an owner by one
 LIMITS = ("names", "interfaces")
+CODE, RUNS = ("env", "script"), ("check", "environment")  # sections and keys of a job that decide what runs
 ARMOUR = b"-----BEGIN SSH SIGNATURE-----\n"
 
 
@@ -75,7 +76,17 @@ def objection(found: Grant, job: Document) -> str:
         call = job.find("call")
         if call is None or str(call.table().get("interface")) not in found.interfaces:
             return f"the grant is for calls of {', '.join(found.interfaces)}"
+        code = brings_code(job)
+        if code:
+            return f"the grant is for calls of {', '.join(found.interfaces)} alone, and the job brings {code}, which decides what runs"
     return ""
+
+
+def brings_code(job: Document) -> str:
+    """What in a job, besides its call, decides what runs: a section, or a command among its keys; empty where nothing does."""
+    first, said = job.find("signature"), job.table("job")
+    signed = job.sections[: first.number - 1] if first else job.sections
+    return next((section.kind for section in signed if section.kind in CODE), "") or next((key for key in RUNS if key in said), "")
 
 
 def carried(job: Document) -> list[Section]:

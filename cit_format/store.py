@@ -3,6 +3,7 @@
     store/SHA256                  the bytes, read-only: 0400, of a program 0500. Whole and synced before they have this name, never written again
     store/names/NAME[@KEY]        a link, ../SHA256: what was stashed under a name, and for which configuration
     store/history.tsv             a line for each time that a name was given: time, NAME, KEY or -, sha256, bytes, by whom
+    store/answers/NAME@KEY        what a request to a service was answered with, TSV: sha256, bytes, path (docs/howto/module-as-a-service.md)
     store itself                  its flock: shared while bytes get their digest and name, exclusive while something goes (no file for it)
 
 A name is made when bytes and its line are on disk; names can be made again from the history, the history from documents.
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 from . import body
 
-FOLDER, NAMES, HISTORY = "store", "names", "history.tsv"
+FOLDER, NAMES, HISTORY, ANSWERS = "store", "names", "history.tsv", "answers"
 PATH = f"{FOLDER}/{NAMES}/"  # before a name, where an artefact lies
 NONE = "-"
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -127,3 +127,9 @@ def asked(command: str, by: Asker) -> Asked:
         raise CitError(DENIED, f"this key may not use {queue}", hint)
     about = known.about if known.about != EITHER else QUEUE if queue or by.queues else ACCOUNT
     return Asked(about, (queue or next(iter(by.queues), None)) if about == QUEUE else None, verb, words)
+
+
+def may_copy(by: Asker) -> None:
+    """77 where this asker is none to whom the door gives files."""
+    if by.role and "file" not in ROLES[by.role].verbs:
+        raise CitError(DENIED, f"a {by.role} may not ask for files", f"for this key the verbs are {', '.join(ROLES[by.role].verbs)}")

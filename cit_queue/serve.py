@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Optional, Union
 
-from . import accept, looks, mend, roles, share, sight
+from . import accept, copying, looks, mend, roles, share, sight
 from .cit_format import after, clock, control, door, fetch, frame, glance, home, put, reader, refuse, ticket, wake
 from .cit_format.document import Document
 from .cit_format.errors import CONFIG, DATA, DENIED, LATER, OK, CitError, worst
@@ -152,6 +152,9 @@ def own_programs_last() -> None:
 
 def serve(command: str, by: Asker, queue: Callable[[Optional[str]], home.Queue], account: Callable[[], home.Account]) -> int:
     """Answer one command on stdout."""
+    if copying.is_asked(command):
+        roles.may_copy(by)
+        return copying.serve(command, account(), sight.of(by, account()))
     asked = roles.asked(command, by)
     place: Place = queue(asked.queue) if asked.about == roles.QUEUE else account()
     sees = sight.of(by, place)

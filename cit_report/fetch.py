@@ -153,6 +153,14 @@ def placed(beside: str, target: str, force: bool) -> None:
             raise CitError(NO, f"{target} is there already, and is another file", "name another directory, or --force") from None
 
 
+def urls(job: Document, files: Iterable[Kept]) -> Iterator[str]:
+    """What scp takes for these, where their builder says how it is reached."""
+    at = {row[0]: section.attributes["at"] for section in job.all("artefact") if "at" in section.attributes for row in section.rows() if row}
+    for each in files:
+        if each.sha256 in at and "/" in each.path.removeprefix("work/"):
+            yield f"{messages.clean(at[each.sha256] + each.sha256)}\t{messages.clean(each.path.removeprefix('work/').partition('/')[2])}\n"
+
+
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +199,7 @@ def main(
     as_sealed: bool = typer.Option(False, "--sealed", help="Leave sealed files as they are, with .age behind their names"),
     key: Optional[str] = typer.Option(None, "-i", "--key", metavar="FILE", help="The private key that opens; else your own"),
     force: bool = typer.Option(False, "-f", "--force", help="Over files that are there already"),
+    as_urls: bool = typer.Option(False, "--url", help="Only say what scp takes for them, of a service's answer: URL and name, TSV"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where the job is looked up: @NAME or a directory"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
@@ -201,4 +210,10 @@ def main(
     if not files:
         said = f"it kept no {glob}" if glob != reply.ALL else "it kept no file" if found.told.get("ended") else f"it is {found.state}"
         raise CitError(NOT_FOUND, said, f"cit show {found.short} lists what it kept; cit push --keep GLOB says what", found.document.label)
+    if as_urls:
+        lines = list(urls(found.document, files))
+        if not lines:
+            raise CitError(NOT_FOUND, "its builder says no URL", "only a service's answer has one; cit fetch brings the files", found.document.label)
+        sys.stdout.write("".join(lines))
+        return OK
     return fetched(found, files, into, as_sealed, key, force)

@@ -14,7 +14,7 @@ def wrong(account: str) -> Iterator[Found]:
     """What is not as it must be; whether bytes are as their digest says is a question for `cit stash --check`, which reads them all."""
     folder = f"{account}/{store.FOLDER}"
     for entry in store.entries(folder):
-        if not store.SHA256.fullmatch(entry) and entry not in (store.NAMES, store.HISTORY):
+        if not store.SHA256.fullmatch(entry) and entry not in (store.NAMES, store.HISTORY, store.ANSWERS):
             yield f"{folder}/{entry}", "nothing of cit has this name here"
     last = store.newest(iter(store.history(folder)))
     there = store.names(folder)

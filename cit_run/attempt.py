@@ -11,14 +11,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from . import calls, check, checkout, environment, held, keep, limits, own_record, public, record, restart, reuse, run_as, sealing, secrets, workspace
+from . import (
+    calls,
+    check,
+    checkout,
+    environment,
+    held,
+    keep,
+    limits,
+    own_record,
+    public,
+    record,
+    restart,
+    reuse,
+    run_as,
+    sealing,
+    secrets,
+    service,
+    workspace,
+)
 from .cit_format import body, clock, control, home, names, reply, secret, trust
 from .cit_format.document import Document
-from .cit_format.errors import DATA, CitError
+from .cit_format.errors import DATA, DENIED, CitError
 from .shim import Ending, Order
 from .workspace import Place
 
-CANCEL, DEADLINE, VOID, FAULT, HOLD, REST, START = "cancel", "deadline", "void", "fault", "hold", "rest", "start"
+CANCEL, DEADLINE, VOID, FAULT, REFUSED, HOLD, REST, START = "cancel", "deadline", "void", "fault", "refused", "hold", "rest", "start"
 _STEP = "import sys; sys.path += {!r}; from {}.{} import main; main()"
 
 
@@ -112,11 +130,11 @@ def verdict(attempt: Attempt, standing: control.Standing, now: int) -> str:
 
 def called(account: home.Account, mine: Attempt, found: str) -> tuple[str, str]:
     """The verdict `found` on a job that has not begun, and why, once the interface that it calls has been looked at too: VOID where it is
-    not offered here, since somebody else may have it; FAULT where its parameters do not fit."""
+    not offered here, since somebody else may have it; FAULT where its parameters do not fit; REFUSED where it does not serve this key."""
     if found not in (START, HOLD) or mine.job.find(calls.CALL) is None or run_as.account_of(account.settings, mine.job):
         return found, ""
     error = calls.objection(account, mine.job)
-    return (found, "") if error is None else (FAULT if error.status == DATA else VOID, error.what)
+    return (found, "") if error is None else ({DATA: FAULT, DENIED: REFUSED}.get(error.status, VOID), error.what)
 
 
 def program(script: bytes, path: str) -> list[str]:
@@ -142,7 +160,7 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
         directory=directory_of(attempt, place),
         remove=list(place.remove),
         before=before,
-        program=calls.noted(place.record) or program(*script_of(attempt.job, place)),
+        program=service.program(place.record, calls.noted(place.record)) or program(*script_of(attempt.job, place)),
         after=[
             *([step("public", place.record, place.log)] if viewed else []),
             step("keep", str(account), os.path.basename(place.link), place.workspace, packages=is_sealed),
@@ -216,7 +234,7 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
     globs = job.find("keep")
     if globs is not None:
         files["keep"] = globs.body()
-    before = modules_before(attempt)
+    before = modules_before(attempt) + (["service"] if service.FILE in files else [])
     if before or is_secret or held.HOLD in files or "builddir" in attempt.said or job.find("env") is not None:
         files[checkout.INPUT] = job.raw
     place, objection = restart.taken(f"{account.path}/work", own, job, files) if is_restart(attempt) else (None, "")
@@ -281,10 +299,13 @@ def ended(
     directory = directory_of(attempt, place)
     rows = environment.described(base, attempt.job, directory, other.machine if other else ()) + noted(f"{place.record}/environment")
     artefacts = keep.left_by(attempt.job, place)
+    if not (ending.exit or ending.signal or ending.why):
+        service.remember(place.record, os.path.basename(place.link), artefacts)
     why = (noted(f"{place.record}/why") or [("", "")])[0][0] if ending.why == "before" else other.why if other else ""
     why = why or limits.why(attempt.said, ending)
     restarts = other.restarts if other else ()
-    written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why, restarts, own_record.said(attempt.job, place))
+    said, at = own_record.said(attempt.job, place), service.url(account.path, account.settings, place.record)
+    written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why, restarts, said, at)
     return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")
 
 
@@ -298,7 +319,7 @@ def noted(file: str) -> list[tuple[str, str]]:
 
 
 def not_begun(attempt: Attempt, why: str, account: home.Account, by: str, now: int) -> Document:
-    """The document of a job that was never begun: CANCEL, DEADLINE and FAULT are its end, VOID gives it back to the queue; `by`: who or what."""
+    """The document of a job that was never begun: VOID gives it back to the queue, all else is its end; `by`: who or what."""
     if why == VOID:
         written = record.void(attempt.received, now, by)
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import public
+from . import public, service
 from .cit_format import body, description, home, offers
 from .cit_format.document import Document
 from .cit_format.errors import DATA, CitError
@@ -42,7 +42,8 @@ def objection(account: home.Account, job: Document) -> CitError | None:
     """Why a call cannot be run here: 65 by its own fault, else somebody else may be able to. None where it can, or the job has a script."""
     try:
         if job.find(CALL) is not None:
-            words(account, job)
+            run = words(account, job)
+            return service.objection(account.path, job, os.path.basename(run[0]))
     except CitError as error:
         return error
     return None
@@ -52,6 +53,7 @@ def files(account: home.Account, job: Document) -> dict[str, bytes]:
     """What a call lays into the record."""
     run = words(account, job)
     found = {CALL: body.row(*run)}
+    found.update(service.files(account.path, job, os.path.basename(run[0]), run, bool(offers.described(account.path, os.path.basename(run[0])).same)))
     if offers.described(account.path, os.path.basename(run[0])).view:
         found[public.FILE] = body.row(run[0], "--public", *run[1:])
     return found

@@ -42,7 +42,7 @@ def document_of(end: End, account: home.Account, base: Mapping[str, str]) -> Doc
 def move_of(end: End) -> tuple[str, str, str]:
     """An end as a line of the log: job, word, detail."""
     if end.ending is None:
-        state = "FAILED" if end.why == attempt.FAULT else record.STATES.get(end.why, end.why)
+        state = "FAILED" if end.why in (attempt.FAULT, attempt.REFUSED) else record.STATES.get(end.why, end.why)
         return end.attempt.own, state, "not begun" + (f", by {end.by}" if end.why == attempt.CANCEL else f": {end.by}" if end.by else "")
     if end.ending.why == CHECK:
         return end.attempt.own, attempt.VOID, f"not begun: {(check.why(end.place.record) if end.place else '') or 'its check said no'}"

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import own_record, public, sealing
+from . import own_record, public, sealing, service
 from .cit_format import body, messages
 from .cit_format.errors import IO, CitError
-from .cit_format.globs import WILD, is_meant, parts_of
+from .cit_format.globs import WILD, is_meant, matches, parts_of
 from .cit_format.parts import FOLDER, opened, plain
 from .cit_format.store import locked
 from .naming import stashed_by
@@ -61,15 +61,16 @@ def found(directory: int, parts: list[str], path: str = "") -> Iterator[tuple[in
                 os.close(fd)
 
 
-def kept(workspace: str, globs: Iterable[str], store: Path, path: str, whose: For) -> list[Row]:
-    """The files of a workspace that these patterns mean, in the store now; `path` is what their names in it are put behind."""
+def kept(workspace: str, globs: Iterable[str], store: Path, path: str, whose: For, given: Iterable[str] = ()) -> list[Row]:
+    """The files of a workspace that these patterns mean, in the store now; `path` is what their names in it are put behind. With `given` only
+    those that one of these means, too."""
     rows: dict[str, Row] = {}
     store.mkdir(mode=0o700, exist_ok=True)
     top = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         for parts in map(parts_of, globs):
             for fd, name in found(top, parts) if parts is not None else ():
-                if name not in rows and is_text(name):
+                if name not in rows and is_text(name) and (not given or any(matches(name, glob) for glob in given)):
                     to = whose(name)
                     digest, size = stored_sealed(fd, store, to) if to else stored(fd, str(store))
                     rows[name] = (digest, str(size), f"{path}/{name}{SUFFIX if to else ''}")
@@ -182,7 +183,9 @@ def leave(account: Path, own: str, workspace: str) -> None:
         return
     sealed = rows_of(record, "sealed")
     if sealed is None:
-        rows = kept(workspace, globs, account / "store", f"work/{own}", lambda name: reply.recipients(whose, name)) if globs else []
+        rows = service.answered(record, own)
+        if globs and not rows:
+            rows = kept(workspace, globs, account / "store", f"work/{own}", lambda name: reply.recipients(whose, name), service.portions(record))
         to = reply.of_log(whose)  # last, so that what was said of the others is in it
         sealed = [*(log_sealed(log, record, to) if to else log_rows(log, record)), *rows]
         written(record / "sealed", sealed)

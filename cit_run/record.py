@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .cit_format import body, clock, document, journal, own_events
-from .cit_format.errors import DATA
+from .cit_format.errors import DATA, DENIED
 from .cit_format.own_events import Event
 from .shim import Ending
 
@@ -101,6 +101,7 @@ def ran(
     why: str = "",
     restarts: Sequence[int] = (),
     own: Sequence[Event] = (),
+    at: str = "",
 ) -> list[bytes]:
     """All that a run appends before its signature; `received` and `restarts`, when a cluster began it anew, in microseconds; `own` is what the job
     itself said."""
@@ -120,14 +121,16 @@ def ran(
         document.section("environment", "tsv", body.tsv(environment)),
     ]
     if artefacts:
-        written.append(document.section("artefact", "tsv", body.tsv(artefacts)))
+        written.append(document.section("artefact", "tsv", body.tsv(artefacts), **({"at": at} if at else {})))
     return [*written, result(ending, attempt, task, why)]
 
 
 def ended_before(received: int, why: str, attempt: int, task: int | None, by: str, now: int) -> list[bytes]:
-    """The end of a job that was never begun, `why` cancel, deadline or fault; `by`: who wanted it, what is wrong. It has no event `started`."""
-    ending = Ending(DATA if why == "fault" else 0, 0, why, now, now, {})
-    sentence = {"cancel": f"cancelled by {by} before it began", "fault": f"not begun: {by}"}.get(why, "its deadline came before it began")
+    """The end of a job that was never begun, `why` cancel, deadline, fault or refused; `by`: who, or what is wrong. No event `started`."""
+    ending = Ending({"fault": DATA, "refused": DENIED}.get(why, 0), 0, why, now, now, {})
+    sentence = {"cancel": f"cancelled by {by} before it began", "fault": f"not begun: {by}", "refused": f"not begun: {by}"}.get(
+        why, "its deadline came before it began"
+    )
     events = [journal.event("run", "received", "", received), journal.event("run", "ended", f"{state(ending)}, not begun", now)]
     return [document.section("event", "tsv", b"".join(events)), result(ending, attempt, task, sentence)]
 

@@ -26,6 +26,9 @@ def reasons(account: str, since: int = 0) -> Reasons:
     found: Reasons = {}
     for called, target in store.names(f"{account}/{store.FOLDER}").items():
         found.setdefault(target.rpartition("/")[2], f"the name {called}")
+    for answer in store.entries(f"{account}/{store.FOLDER}/{store.ANSWERS}"):
+        for digest in noted(f"{account}/{store.FOLDER}/{store.ANSWERS}/{answer}"):
+            found.setdefault(digest, f"the answer {answer}")
     for path in documents(account):
         if not (since and is_older(path, since)):
             for digest in digests(path):

@@ -15,11 +15,12 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from . import naming, referred
+from . import naming, referred, service
 from .cit_format import store
 
 AGE = 24 * 3600.0  # seconds that what nothing refers to stays
 YOUNG = 3600.0  # seconds in which nothing goes, whatever room there is: its document may not be written yet
+ANSWER = 30 * 24 * 3600.0  # seconds after which an answer that nobody asked for again is none any more
 STALE = 36 * 3600.0  # seconds until a hidden file is no process's any more
 
 
@@ -71,6 +72,8 @@ def clean(account: str, age: float = AGE, free: int = 0, since: int = 0, dry: bo
     if not os.path.isdir(folder):
         return
     gone = False
+    for path in service.old(account, ANSWER) if not dry else ():
+        os.unlink(path)
     for each in chosen(unused(account, since), age, short_of(account, free) if free else 0):
         if dry or removed(folder, each):
             gone = True

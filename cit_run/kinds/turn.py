@@ -24,7 +24,7 @@ END = "end"  # as the record says it
 ENDED_THERE = "ended there"  # as the engine says it
 NOT_BEGUN = "not begun"  # cancelled, too late, or given back
 LOST = "lost"  # standing of a record: begun, and nobody runs it
-OVER = (attempt.CANCEL, attempt.DEADLINE, attempt.VOID, attempt.FAULT)
+OVER = (attempt.CANCEL, attempt.DEADLINE, attempt.VOID, attempt.FAULT, attempt.REFUSED)
 FOREIGN = (signal.SIGKILL, signal.SIGTERM)  # what a cluster ends jobs with
 
 

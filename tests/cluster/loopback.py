@@ -59,7 +59,7 @@ class Loop(Machine):
         (folder / ".ssh/sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/.ssh/host_key\nPidFile none\nUsePAM no\nPasswordAuthentication no\n"
             f"KbdInteractiveAuthentication no\nStrictModes no\nAuthorizedKeysFile {folder}/.ssh/authorized_keys\nMaxStartups 200:30:400\n"
-            f"MaxSessions 100\nPrintMotd no\nSetEnv {login}\n"
+            f"MaxSessions 100\nSubsystem sftp internal-sftp\nPrintMotd no\nSetEnv {login}\n"
         )
         self.log = tempfile.TemporaryFile()  # noqa: SIM115
         words = ["setpriv", "--pdeathsig", "KILL", *own_run(), SSHD, "-D", "-e", "-f", str(folder / ".ssh/sshd_config")]

@@ -30,7 +30,7 @@ PAGES = [
     "docs/howto/why-does-it-wait.md",
 ]
 PAGES += ["docs/howto/secrets.md", "docs/howto/fetch-results.md", "docs/howto/try-again.md", "docs/howto/jobs-that-make-jobs.md"]
-PAGES += ["docs/howto/artefacts.md"]
+PAGES += ["docs/howto/artefacts.md", "docs/howto/module-as-a-service.md"]
 PAGES += ["docs/howto/limits.md"]
 PAGES += ["docs/howto/interfaces.md"]
 PAGES += ["docs/howto/workspaces.md", "docs/howto/restart-and-publish.md"]

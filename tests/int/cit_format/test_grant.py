@@ -105,3 +105,21 @@ def test_does_ssh_keygen_agree(who: dict[str, Signer], tmp_path: Path) -> None:
 def test_is_a_job_with_a_grant_one_document(who: dict[str, Signer]) -> None:
     made = job(who["bob"], "bob@sun", granted(who))
     assert reader.parse(made.raw).find("grant") is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (document.section("env", "tsv", b"LD_PRELOAD\t./evil.so\n"), {}),
+        (document.section("script", "sh", b"#!/bin/sh\n"), {}),
+        (b"", {"check": "./evil"}),
+        (b"", {"environment": "./evil"}),
+    ],
+    ids=["env", "script", "check", "environment"],
+)
+def test_grant_for_calls_lets_nothing_else_decide_what_runs(more: bytes, said: dict[str, str]) -> None:
+    call = document.section("call", "toml", b'interface = "zlib"\n')
+    alone = document.new("x", document.section("job", "toml", toml({"submitter": "ada@sun"})), call)
+    job = document.new("x", document.section("job", "toml", toml({"submitter": "ada@sun", **said})), call, *filter(None, [more]))
+    found = grant.Grant([], (), ("zlib",), b"", b"")
+    assert grant.objection(found, alone) == "" and "decides what runs" in grant.objection(found, job)
