@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from . import body, dictionary
-from .errors import CONFIG, DATA, CitError
+from .errors import CONFIG, CitError
 from .remarks import Remark, contents
 
 _KEYS = ("allowed_names", "allowed_signers", "revoked_keys")
@@ -64,11 +64,9 @@ def remarks(what: str, name: str, content: bytes) -> Iterator[Remark]:
 
 
 def _triggers(text: str) -> Iterator[Remark]:
-    """A trigger list: each line the words of one cit-trigger, as a shell reads them; `#` turns a line off."""
-    import shlex
+    """A trigger list: what each line looks at, and what it pushes; `#` turns a line off."""
+    from . import triggers
 
-    for number, line in enumerate(text.split("\n"), 1):
-        try:
-            shlex.split(line, comments=True)
-        except ValueError as why:
-            yield Remark(DATA, f"the words of the line cannot be told apart: {why}", "quote as the shell does", f"line {number}")
+    for line in triggers.lines(text):
+        if isinstance(line, triggers.Fault):
+            yield Remark(line.error.status, line.error.what, line.error.hint, line.error.where)

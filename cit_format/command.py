@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -56,3 +57,13 @@ def speaks(reads: dict[str, str], writes: dict[str, str]) -> str:
     """The answer to `--speaks`: TSV, sorted: `reads` or `writes`, section, version."""
     rows = [("reads", *item) for item in reads.items()] + [("writes", *item) for item in writes.items()]
     return "".join("\t".join(row) + "\n" for row in sorted(rows))
+
+
+def own_programs_last() -> None:
+    """Programs of cit are found by passes that start from here, as sshd gives a short PATH; others of their names go before them."""
+    folder = os.path.abspath(getattr(sys.modules["__main__"], "__file__", None) or "/")
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    path = os.environ.get("PATH") or os.defpath
+    if folder not in path.split(os.pathsep):
+        os.environ["PATH"] = f"{path}{os.pathsep}{folder}"

@@ -22,6 +22,7 @@ from typing import Optional, Union
 
 from . import accept, copying, looks, mend, roles, share, sight
 from .cit_format import after, clock, control, door, fetch, frame, glance, home, put, reader, refuse, ticket, wake
+from .cit_format.command import own_programs_last
 from .cit_format.document import Document
 from .cit_format.errors import CONFIG, DATA, DENIED, LATER, OK, CitError, worst
 from .cit_format.reader import Faulty
@@ -138,16 +139,6 @@ def taken(place: Place, verb: str, by: Asker) -> int:
     tickets, status = put_all(place, verb, reader.documents(whole), by)
     sys.stdout.buffer.write(frame.framed(b"".join(each.raw for each in tickets), len(tickets)))
     return status
-
-
-def own_programs_last() -> None:
-    """Programs of cit are found by passes that start from here, as sshd gives a short PATH; others of their names go before them."""
-    folder = os.path.abspath(getattr(sys.modules["__main__"], "__file__", None) or "/")
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    path = os.environ.get("PATH") or os.defpath
-    if folder not in path.split(os.pathsep):
-        os.environ["PATH"] = f"{path}{os.pathsep}{folder}"
 
 
 def serve(command: str, by: Asker, queue: Callable[[Optional[str]], home.Queue], account: Callable[[], home.Account]) -> int:

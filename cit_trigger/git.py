@@ -14,12 +14,13 @@ _LOCAL = (
 PROTOCOLS = "file:git:http:https:ssh"
 
 
-def git(directory: str, *words: str, given: bytes = b"", status: int = NOT_FOUND, hint: str = "") -> bytes:
-    """What git prints; where it fails, what it says as a CitError of this status."""
-    failed, answer, said = _run(directory, words, given)
+def git(directory: str, *words: str, given: bytes = b"", status: int = NOT_FOUND, hint: str = "", seconds: float = 0) -> bytes:
+    """What git prints; where it fails, or takes longer than so many `seconds` (then it asks nobody for a password), a CitError of this status."""
+    failed, answer, said = _limited(directory, words, seconds) if seconds else _run(directory, words, given)
     if failed:
-        last = said.decode("utf-8", "replace").strip().split("\n")[-1]
-        raise CitError(status, f"git {words[0]}: {last or f'status {failed}'}", hint or f"it ran in {directory}")
+        lines = said.decode("utf-8", "replace").strip().split("\n")
+        told = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
+        raise CitError(status, f"git {words[0]}: {told or f'status {failed}'}", hint or f"it ran in {directory}")
     return answer
 
 
@@ -40,13 +41,24 @@ def records(answer: bytes) -> list[str]:
     return [part for part in os.fsdecode(answer).split("\0") if part]
 
 
+def _limited(directory: str, words: tuple[str, ...], seconds: float) -> tuple[int, bytes, bytes]:
+    from .looks import started
+
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "false", "SSH_ASKPASS": "false", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes"}
+    return started(["git", *words], directory, seconds, {**_environment(), **{name: os.environ.get(name, value) for name, value in quiet.items()}})
+
+
+def _environment() -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name not in _LOCAL}
+    environment.update(GIT_ALLOW_PROTOCOL=PROTOCOLS, LC_ALL="C.UTF-8")
+    return environment
+
+
 def _run(directory: str, words: tuple[str, ...], given: bytes) -> tuple[int, bytes, bytes]:
     import subprocess
 
-    environment = {name: value for name, value in os.environ.items() if name not in _LOCAL}
-    environment.update(GIT_ALLOW_PROTOCOL=PROTOCOLS, LC_ALL="C.UTF-8")
     try:
-        run = subprocess.run(["git", *words], cwd=directory, env=environment, check=False, input=given, capture_output=True)
+        run = subprocess.run(["git", *words], cwd=directory, env=_environment(), check=False, input=given, capture_output=True)
     except FileNotFoundError:
         raise CitError(CONFIG, "git is needed for this and is not here", "install git, or push without the source: --no-source") from None
     return run.returncode, run.stdout, run.stderr

@@ -85,6 +85,20 @@ def calling(call: str | None, words: list[str], interface: str | None, queue: ho
     return section(call, words, interface, queue, builder)
 
 
+def fire_list(file: str, words: list[str], queue: str | None, key: str | None, dry: bool) -> int:
+    """One pass over a trigger list; 2 where more is asked for: what its jobs are, its lines say."""
+    from pathlib import Path
+
+    asked = [word for word in sys.argv[1:] if word.startswith("--")]
+    may = ("--list", "--queue", "--key", "--dry-run", "--quiet", "--verbose")
+    more = next((word for word in words or asked if word.split("=")[0] not in may), None)
+    if more is not None:
+        raise CitError(USAGE, f"--list and {more[:40]}", "with --list go --queue, --key, -n, -q and -v; other options stand in its lines")
+    from .lists import fired
+
+    return fired(Path(file), queue, key, dry)
+
+
 def sources(source: str | None, no_source: bool, repo: str | None, ref: str | None, dirty: bool) -> Gathered | None:
     """The git tree or repository that goes with the job; None where none was asked for."""
     tree = None if no_source else source
@@ -164,6 +178,7 @@ def main(
     each: Optional[str] = typer.Option(None, "--each", metavar="FILE|-", help="One job a line; without a command the line is one"),
     call: Optional[str] = typer.Option(None, "--call", metavar="NAME", help="Call a build interface; the words are its PARAMETER=VALUE"),
     interface: Optional[str] = typer.Option(None, "--interface", metavar="FILE", help="What it says of itself, as NAME --describe prints it"),
+    listed: Optional[str] = typer.Option(None, "--list", metavar="FILE", help="Jobs for what changed, as a trigger list has it"),
     sign: bool = typer.Option(False, "--sign", help="Sign unsigned jobs, from files or stdin"),
     source: Optional[str] = typer.Option(
         None, "--source", metavar="[=DIR]", help="With the git tree around DIR (.): HEAD, and what its remote lacks"
@@ -234,6 +249,8 @@ def main(
     run, now = list(words or []), clock.now()
     options.check_text(sys.argv[: len(sys.argv) - len(options.after_dashes(sys.argv))], "an option")
     stdin = [script, each, *(files or []), *(item.partition("=@")[2] for item in secret or []), *(item.partition("=")[2] for item in after or [])]
+    if listed is not None:
+        return fire_list(listed, run, queue, key, dry)
     check_call(call, interface, [script, each, sign, seal_script])
     check_wishes(run, script, each, sign or call is not None, stdin, sign or call is not None or run == options.after_dashes(sys.argv))
     if sign and seal_script:

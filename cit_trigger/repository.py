@@ -32,11 +32,11 @@ def at_ref(url: str, ref: str | None) -> Gathered:
     return Gathered([[".", address.url, name, commit, NONE]], [], told, ".")
 
 
-def asked_for(url: str, ref: str | None, here: str) -> tuple[str, str]:
-    """The ref's name for people and its commit, as the remote has them."""
+def asked_for(url: str, ref: str | None, here: str, seconds: float = 0) -> tuple[str, str]:
+    """The ref's name for people and its commit, as the remote has them; within so many seconds, where it says how many."""
     patterns = ["HEAD"] if ref is None else [f"{start}{ref}{end}" for start in starts(ref) for end in ("", "^{}")]
     hint = "can you read it: git ls-remote URL"
-    listed = os.fsdecode(git(here, "ls-remote", "--quiet", "--symref", "--", url, *patterns, status=UNREACHABLE, hint=hint))
+    listed = os.fsdecode(git(here, "ls-remote", "--quiet", "--symref", "--", url, *patterns, status=UNREACHABLE, hint=hint, seconds=seconds))
     symbolic, commits = "", {}
     for line in listed.split("\n")[:-1]:
         what, _, name = line.partition("\t")

@@ -156,8 +156,9 @@ BARE = [
     ("other.toml", "a = \n", 65, "line 1 of the section: it is no cit TOML"),
     ("keep.tsv", "*.log\n", 0, ""),
     ("keep.tsv", "../x\n", 65, "row 1: glob is no glob: '../x'"),
-    ("night.triggers", "--name a -- make check\n# --name off 'quote\n\n", 0, ""),
-    ("night.triggers", "--name a -- echo 'quote\n", 65, "the words of the line cannot be told apart"),
+    ("night.triggers", "time 0 3 * * * => -J a -- make check\n# off 'quote\n\n", 0, ""),
+    ("night.triggers", "time 0 3 * * * => -J a -- echo 'quote\n", 65, "line 1: error: the words of the line cannot be told apart"),
+    ("night.triggers", "\nevery 90 => -- true\n", 65, "line 2: error: every: 90 of what?"),
     ("readme.txt", "hello\n", 65, "a line that begins no document"),
 ]
 
