@@ -92,10 +92,13 @@ def push() -> Iterator[Row]:
 
 
 def wait() -> Iterator[Row]:
-    """`cit push --wait -- true`: from the key press to the status."""
+    """`cit push --wait -- true`: from the key press to the status; the peers beside."""
     with home() as environment:
         taken = seconds(["cit", "push", "--wait", "--", "true"], environment, 7)
         yield "cit push --wait -- true", f"{taken * 1000:.0f} ms", "aim 600 ms"
+    import peers  # beside this file
+
+    yield from peers.wait()
 
 
 def lines(environment: dict[str, str], count: int) -> Path:
@@ -154,7 +157,7 @@ def until_done(place: Path, count: int, limit: float = 120) -> float:
 
 
 def jobs() -> Iterator[Row]:
-    """1,000 `true` jobs until all are recorded as done; task-spooler and nq beside."""
+    """1,000 `true` jobs until all are recorded as done; the peers beside, two at once each."""
     count = 1000
     with home() as environment:
         place = Path(environment["HOME"])
@@ -166,36 +169,9 @@ def jobs() -> Iterator[Row]:
         taken = time.perf_counter() - began
         yield f"cit: {count} jobs pushed, on disk", f"{count / pushed:.0f} a second", ""
         yield f"cit: {count} `true` jobs until done/", f"{count / taken:.0f} a second", "aim 200"
-    for peer in (nq, task_spooler):
-        yield peer(count)
+    import peers  # beside this file
 
-
-def nq(count: int) -> Row:
-    """nq: submission and end, two queues at once; it syncs nothing."""
-    if not shutil.which("nq"):
-        return "nq", "not installed", ""
-    with tempfile.TemporaryDirectory(dir=os.path.expanduser("~")) as place:
-        each = f"NQDIR={place}/a nq -q true; NQDIR={place}/b nq -q true"
-        script = f"for i in $(seq {count // 2}); do {each}; done; NQDIR={place}/a nq -w; NQDIR={place}/b nq -w"
-        began = time.perf_counter()
-        subprocess.run(["sh", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        return f"nq: {count} `true` jobs, two queues", f"{count / (time.perf_counter() - began):.0f} a second", "signs nothing, syncs nothing"
-
-
-def task_spooler(count: int) -> Row:
-    """task-spooler with two slots; it keeps its queue in memory."""
-    if not shutil.which("tsp"):
-        return "task-spooler", "not installed", ""
-    with tempfile.TemporaryDirectory(dir=os.path.expanduser("~")) as place:
-        environment = {"PATH": "/usr/bin:/bin", "TS_SOCKET": f"{place}/socket", "TS_MAXFINISHED": "2000", "TMPDIR": place, "TS_SLOTS": "2"}
-        script = f"for i in $(seq {count}); do tsp -n true >/dev/null; [ $((i % 500)) = 0 ] && tsp -w; done; tsp -w; tsp -K"
-        began = time.perf_counter()
-        subprocess.run(["sh", "-c", script], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        return (
-            f"task-spooler: {count} `true` jobs, two slots",
-            f"{count / (time.perf_counter() - began):.0f} a second",
-            "signs nothing, keeps nothing on disk",
-        )
+    yield from peers.jobs(count)
 
 
 def depth() -> Iterator[Row]:

@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+import peers  # noqa: E402 # beside this file
+
 from tests.cluster import loopback as loopbacks  # noqa: E402
 from tests.cluster.cluster import Cluster  # noqa: E402
 from tests.cluster.machine import Account  # noqa: E402
@@ -161,33 +163,11 @@ def latency() -> Iterator[Row]:
         yield "  ssh C true, one connection", f"{once[TURNS // 2]:.2f} s", "four such connections are in the way above"
 
 
-def slurm() -> Iterator[Row]:
-    """srun of a one-node Slurm, started for this: what it does without keeping anything."""
-    from tests.cluster import slurm as slurms
-
-    why = slurms.obstacle()
-    if why:
-        yield "srun true", "not measured", why
-        return
-    place = Path(tempfile.mkdtemp(prefix="cit-bench-", dir="/tmp"))  # munged wants a way that all can go
-    made = slurms.Slurm(place)
-    try:
-        taken = []
-        for _ in range(TURNS):
-            began = time.perf_counter()
-            made.said("srun", "--ntasks=1", "true")
-            taken.append(time.perf_counter() - began)
-        yield "  srun true, on a Slurm of one node", f"{sorted(taken)[TURNS // 2]:.2f} s", "it signs nothing, keeps nothing and copies nothing"
-    finally:
-        made.close()
-        shutil.rmtree(place, ignore_errors=True)
-
-
 def network() -> Iterator[Row]:
     """All of these."""
     why = loopbacks.obstacle()
     if why:
         yield "over ssh", "not measured", why
         return
-    for bench in (delivery, many, latency, slurm):
+    for bench in (delivery, many, latency, peers.of_slurm):
         yield from bench()
