@@ -35,7 +35,8 @@ READS = {
     "secret": "1",
     "signature": "1",
 }
-WORDS = {"changes": "changes", "clean": "cleaning", "stash": "stash", "unstash": "unstash"}  # `cit-run WORD` is cit-WORD, and its module
+# `cit-run WORD` is cit-WORD, and its module.
+WORDS = {"changes": "changes", "clean": "cleaning", "stash": "stash", "try": "trial", "unstash": "unstash"}
 WRITES = {"artefact": "1", "environment": "1", "event": "1", "result": "1", "signature": "1"}
 
 
