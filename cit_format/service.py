@@ -25,37 +25,9 @@ SUFFIX = ".users"
 PORTIONS = "portions"
 BARE = frozenset(["job", "call", "keep", "reply", "grant"])  # all that a request consists of
 # Keys of a job that say when and where it runs; any other (workspace, check, ...) would say what or how.
-KEYS = frozenset(
-    [
-        "submitter",
-        "key",
-        "queue",
-        "created",
-        "expires",
-        "cpus",
-        "time",
-        "mem",
-        "tmp",
-        "constraint",
-        "builder",
-        "begin",
-        "deadline",
-        "hold",
-        "priority",
-        "attempts",
-        "retry-on",
-        "start-within",
-        "same",
-        "latest",
-        "latest-running",
-        "parent",
-        "group",
-        "watch",
-        "stall",
-        "nice",
-        "load-limit",
-    ]
-)
+KEYS = frozenset(["submitter", "key", "queue", "created", "expires", "parent", "chain", "group", "same", "latest", "latest-running", "watch"])
+KEYS |= {"builder", "constraint", "begin", "deadline", "hold", "priority", "attempts", "retry-on", "start-within"}
+KEYS |= {"cpus", "time", "mem", "tmp", "stall", "nice", "load-limit"}
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 

@@ -102,7 +102,7 @@ def test_all_that_a_job_leaves(bench: Bench, ring: Keys) -> None:
     assert os.path.samefile(bench.account / "work" / job.name / "0" / ".cit", bench.record(job))
     later = bench.send("#!/bin/sh\nls -A\n", workspace="incremental")
     bench.run()
-    assert bench.log(later) == ".cit\n"
+    assert bench.log(later).splitlines()[-1] == ".cit"
 
 
 def test_only_what_a_row_means(bench: Bench, ring: Keys) -> None:
@@ -293,7 +293,7 @@ def test_full_disk(bench: Bench, ring: Keys) -> None:
     assert bench.names("running") == [own(job)] and bench.names("finished") == []
     other = bench.send("#!/bin/sh\npwd; ls\n", workspace="incremental")
     bench.run(status=IO)
-    assert bench.log(other) == f"{bench.account.path}/work/job/1\n"
+    assert bench.log(other).splitlines()[-1] == f"{bench.account.path}/work/job/1"
     (bench.account / "store").unlink()
     bench.run()
     assert bench.result(job)["state"] == "COMPLETED" and len(artefacts(bench, job)) == 3
