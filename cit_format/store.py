@@ -2,7 +2,7 @@
 
     store/SHA256                  the bytes, read-only: 0400, of a program 0500. Whole and synced before they have this name, never written again
     store/names/NAME[@KEY]        a link, ../SHA256: what was stashed under a name, and for which configuration
-    store/history.tsv             a line for each time that a name was given: time, NAME, KEY or -, sha256, bytes, by whom
+    store/history.tsv             a line for each time that a name was given: time, NAME, KEY or -, sha256 (-: to nothing any more), bytes, by whom
     store/answers/NAME@KEY        what a request to a service was answered with, TSV: sha256, bytes, path (docs/howto/module-as-a-service.md)
     store itself                  its flock: shared while bytes get their digest and name, exclusive while something goes (no file for it)
 
@@ -29,7 +29,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Given(NamedTuple):
-    """A line of the history: a name (and a key of configuration, or empty) was given to these bytes."""
+    """A line of the history: a name (and a key of configuration, or empty) was given to these bytes; `-` instead of their digest: to none."""
 
     time: str
     name: str
@@ -72,7 +72,7 @@ def parsed(text: bytes) -> Iterator[Given]:
     for line in whole.splitlines(keepends=True):
         with contextlib.suppress(ValueError):  # bytes that are no text
             fields = next(iter(body.rows(line)), [])
-            if len(fields) == 6 and is_name(fields[1]) and SHA256.fullmatch(fields[3]) and fields[4].isdigit():
+            if len(fields) == 6 and is_name(fields[1]) and (SHA256.fullmatch(fields[3]) or fields[3] == NONE) and fields[4].isdigit():
                 yield Given(fields[0], fields[1], "" if fields[2] == NONE else fields[2], fields[3], int(fields[4]), fields[5])
 
 

@@ -24,6 +24,8 @@ def wrong(account: str) -> Iterator[Found]:
             yield path, "no name of the store"
         elif not store.meant(folder, name, key):
             yield path, f"it leads to nothing; {MEND}"
+        elif called in last and last[called].sha256 == store.NONE:
+            yield path, f"{store.HISTORY} says that it is gone; {MEND}"
         elif called in last and there[called] != f"../{last[called].sha256}" and store.size(folder, last[called].sha256) is not None:
             yield path, f"{store.HISTORY} says other bytes; {MEND}"
     for called, said in last.items():

@@ -1,7 +1,7 @@
 """cit clean: what this account needs no more goes; with -n it only says what would.
 
 Reads, removes: with --store what nothing refers to in store/ (store_clean.py).
-Writes: a row for each thing that goes, TSV: path below the account, bytes, when it was put there. Exits: 0; 2 usage; 74 the disk.
+Writes: a row for each thing that goes, TSV: path below the account, bytes, when it was put there (or asked for last). Exits: 0; 2 usage; 74 the disk.
 Pages: docs/howto/artefacts.md
 """
 
@@ -26,14 +26,17 @@ def duration(option: str, text: str) -> int:
         raise CitError(USAGE, f"{option}: {error.what}", error.hint) from None
 
 
-def of_store(account: home.Account, older: str, free: str | None, forget: str | None, dry: bool) -> None:
+def of_store(account: home.Account, older: str, free: str | None, forget: str | None, unused: str, dry: bool) -> None:
     """The store, as the options say."""
     try:
         wanted = clock.size(free) if free else 0
     except CitError as error:
         raise CitError(USAGE, f"--free: {error.what}", error.hint) from None
     since = clock.now() - duration("--forget", forget) if forget else 0
-    for each in store_clean.clean(str(account.path), duration("--older", older) / clock.SECOND, wanted, since, dry):
+    asked = duration("--unused", unused) / clock.SECOND
+    for path in store_clean.unwanted(f"{account.path}/{store.FOLDER}", asked):
+        sys.stdout.buffer.write(body.row(f"{store.FOLDER}/{path}", "0", store_clean.moment(f"{account.path}/{store.FOLDER}/{path}")))
+    for each in store_clean.clean(str(account.path), duration("--older", older) / clock.SECOND, wanted, since, dry, asked):
         moment = clock.iso(int((time.time() - each.age) * clock.SECOND))
         sys.stdout.buffer.write(body.row(f"{store.FOLDER}/{each.digest}", str(each.size), moment))
 
@@ -43,6 +46,7 @@ def main(
     older: str = typer.Option("1d", "--older", metavar="DURATION", help="That has been there for so long; never less than an hour"),
     free: Optional[str] = typer.Option(None, "--free", metavar="SIZE", help="And younger ones, the oldest first, until so much of the disk is free"),
     forget: Optional[str] = typer.Option(None, "--forget", metavar="DURATION", help="Jobs that ended longer ago refer to nothing any more"),
+    unused: str = typer.Option("30d", "--unused", metavar="DURATION", help="Names with a key, and answers, for which nobody has asked for so long"),
     dry: bool = typer.Option(False, "-n", "--dry-run", help="Say what would go, and remove nothing"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
@@ -50,5 +54,5 @@ def main(
     messages.set_up("cit-clean", quiet)
     if not the_store:
         raise CitError(USAGE, "clean what?", "cit clean --store; -n says what would go")
-    of_store(home.own_account(), older, free, forget, dry)
+    of_store(home.own_account(), older, free, forget, unused, dry)
     return OK

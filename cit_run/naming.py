@@ -80,6 +80,32 @@ def give(folder: str, name: str, key: str, digest: str, by: str, first_stays: bo
     return digest
 
 
+def forget(folder: str, name: str, key: str, by: str) -> bool:
+    """Let a name lead to nothing any more, on disk when this returns; whether it led to anything. The bytes stay."""
+    with store.locked(folder, to_remove=True):
+        if store.called(name, key) not in store.names(folder):
+            return False
+        appended(f"{folder}/{store.HISTORY}", store.Given(clock.iso(clock.now()), name, key, store.NONE, 0, by).row)
+        os.unlink(f"{folder}/{store.NAMES}/{store.called(name, key)}")
+        synced(f"{folder}/{store.NAMES}")
+        return True
+
+
+def used(folder: str, name: str, key: str) -> None:
+    """Note that what has this name was wanted now."""
+    with contextlib.suppress(OSError):
+        os.utime(f"{folder}/{store.NAMES}/{store.called(name, key)}", follow_symlinks=False)
+
+
+def synced(directory: str) -> None:
+    """The names in a directory are on disk."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def linked(folder: str, called: str, digest: str) -> None:
     """Make the link of a name, in place of the one before."""
     names = f"{folder}/{store.NAMES}"
@@ -88,11 +114,7 @@ def linked(folder: str, called: str, digest: str) -> None:
         os.unlink(beside)
     os.symlink(f"../{digest}", beside)
     os.rename(beside, f"{names}/{called}")
-    fd = os.open(names, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    synced(names)
 
 
 def appended(path: str, line: bytes) -> None:
@@ -127,14 +149,15 @@ def mended(folder: str, found: Iterable[store.Given]) -> list[str]:
     changed = []
     os.makedirs(f"{folder}/{store.NAMES}", 0o700, exist_ok=True)
     with store.locked(folder, to_remove=True):
-        wanted = {called: f"../{each.sha256}" for called, each in store.newest(iter(found)).items() if store.size(folder, each.sha256) is not None}
+        last = store.newest(iter(found))
+        wanted = {called: f"../{each.sha256}" for called, each in last.items() if store.size(folder, each.sha256) is not None}
         there = store.names(folder)
         for called, target in sorted(wanted.items()):
             if there.get(called) != target:
                 linked(folder, called, target[3:])
                 changed.append(called)
         for called in sorted(set(there) - set(wanted)):
-            if not store.meant(folder, *store.parted(called)):
+            if not store.meant(folder, *store.parted(called)) or (called in last and last[called].sha256 == store.NONE):
                 os.unlink(f"{folder}/{store.NAMES}/{called}")
                 changed.append(called)
     return changed

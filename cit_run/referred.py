@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from .cit_format import body, clock, home, reader, store
 from .cit_format.document import Document
@@ -21,12 +21,16 @@ MARKS = tuple(f"\n@begin {section} ".encode() for section in SECTIONS)
 Reasons = dict[str, str]  # by digest, one of those that refer to it
 
 
-def reasons(account: str, since: int = 0) -> Reasons:
-    """Why each digest is to stay: names, then jobs. Of jobs that ended before `since` (microseconds) in `done`, or of records of that age, none."""
+def reasons(account: str, since: int = 0, expired: Collection[str] = ()) -> Reasons:
+    """Why each digest is to stay: names and answers but for those that are `expired` (paths below the store), then jobs. Of jobs that ended before
+    `since` (microseconds) in `done`, or of records of that age, none."""
     found: Reasons = {}
     for called, target in store.names(f"{account}/{store.FOLDER}").items():
-        found.setdefault(target.rpartition("/")[2], f"the name {called}")
+        if f"{store.NAMES}/{called}" not in expired:
+            found.setdefault(target.rpartition("/")[2], f"the name {called}")
     for answer in store.entries(f"{account}/{store.FOLDER}/{store.ANSWERS}"):
+        if f"{store.ANSWERS}/{answer}" in expired:
+            continue
         for digest in noted(f"{account}/{store.FOLDER}/{store.ANSWERS}/{answer}"):
             found.setdefault(digest, f"the answer {answer}")
     for path in documents(account):

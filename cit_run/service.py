@@ -18,7 +18,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from . import naming
@@ -179,14 +178,3 @@ def door(account: Path) -> str:
     with contextlib.suppress(OSError, CitError):
         return str(reader.parse((account / "builder.cit").read_bytes()).table("builder").get("door", ""))
     return ""
-
-
-def old(account: str, age: float) -> list[str]:
-    """The answers for which nobody has asked for so many seconds."""
-    folder = f"{account}/{store.FOLDER}/{store.ANSWERS}"
-    found = []
-    for name in store.entries(folder):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - os.stat(f"{folder}/{name}").st_mtime > age:
-                found.append(f"{folder}/{name}")
-    return found

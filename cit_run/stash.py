@@ -77,6 +77,17 @@ def stashed(name: str, path: str, key: str, replace: bool, account: home.Account
     sys.stdout.write(f"{digest}  {store.called(name, key)}\n")
 
 
+def forgotten(names: list[str], key: str, folder: str) -> int:
+    """Take names away."""
+    status = OK
+    for name in names:
+        if not naming.forget(folder, name, key, home.person()):
+            status = messages.complain(
+                CitError(NO, f"nothing is stashed as {name}{' with this key' if key else ''}", "cit stash --list tells what is")
+            )
+    return status
+
+
 # --- what is there --------------------------------------------------------------------------------------------------
 
 
@@ -138,10 +149,13 @@ def main(
     sums: bool = typer.Option(False, "--sums", help="All bytes, as `sha256sum -c` takes them in store/"),
     check: bool = typer.Option(False, "--check", help="Read all bytes again; 1 where some are not as their digest says"),
     mend: bool = typer.Option(False, "--mend", help="Make names again, as history.tsv (where that is gone: as documents) says"),
+    forget: bool = typer.Option(False, "--forget", help="These names lead to nothing any more; 1 where one did not. Bytes go with cit clean --store"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
     """Put files into the store, under names."""
     messages.set_up("cit-stash", quiet)
+    if forget:
+        return forgotten([naming.checked(item) for item in items or []], naming.key_of(key or []), str(home.own_account() / store.FOLDER))
     wishes = [wish(item) for item in items or []]
     looks = [act for act, asked in ((listed, show), (summed, sums), (compared, check), (mended, mend)) if asked]
     if len(looks) + bool(wishes) != 1:

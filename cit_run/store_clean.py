@@ -1,6 +1,7 @@
 """The part of cleaning that is about the store: what nothing refers to goes, once it is old enough (docs/howto/artefacts.md).
 
-    keeps   what a name leads to; what a document of this home names as `artefact` or `needs`; what a job's record has noted
+    keeps   what a name leads to (with a key: for which somebody has asked of late); what an answer of a service has; what a document of this home
+            names as `artefact` or `needs`; what a job's record has noted
     goes    all else that was put there longer ago than `age`; where less than `free` bytes of the disk are free, the oldest of it, from an hour on
 
 Reads: referred.py. Removes: store/SHA256, and hidden files that a kill left; history.tsv loses the lines of what is gone. With `dry` nothing.
@@ -12,15 +13,15 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from . import naming, referred, service
-from .cit_format import store
+from . import naming, referred
+from .cit_format import clock, store
 
 AGE = 24 * 3600.0  # seconds that what nothing refers to stays
 YOUNG = 3600.0  # seconds in which nothing goes, whatever room there is: its document may not be written yet
-ANSWER = 30 * 24 * 3600.0  # seconds after which an answer that nobody asked for again is none any more
+ASKED = 30 * 24 * 3600.0  # seconds after which a name with a key, or an answer, that nobody asked for is none any more
 STALE = 36 * 3600.0  # seconds until a hidden file is no process's any more
 
 
@@ -49,14 +50,14 @@ def chosen(unused: list[Unused], age: float, short: int) -> list[Unused]:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def unused(account: str, since: int = 0) -> list[Unused]:
-    """What nothing refers to. Files first, then references: what is put there meanwhile is not among them."""
+def unused(account: str, since: int = 0, expired: Collection[str] = ()) -> list[Unused]:
+    """What nothing refers to but what is `expired`. Files first, then references: what is put there meanwhile is not among them."""
     now, found = time.time(), []
     for entry in store.files(f"{account}/{store.FOLDER}"):
         with contextlib.suppress(FileNotFoundError):
             said = entry.stat(follow_symlinks=False)
             found.append(Unused(entry.name, said.st_size, now - said.st_mtime))
-    reasons = referred.reasons(account, since)
+    reasons = referred.reasons(account, since, expired)
     return [each for each in found if each.digest not in reasons]
 
 
@@ -66,22 +67,54 @@ def short_of(account: str, free: int) -> int:
     return max(0, free - disk.f_bavail * disk.f_frsize)
 
 
-def clean(account: str, age: float = AGE, free: int = 0, since: int = 0, dry: bool = False) -> Iterator[Unused]:
-    """Remove what goes (`dry`: nothing), one by one."""
+def clean(account: str, age: float = AGE, free: int = 0, since: int = 0, dry: bool = False, asked: float = ASKED) -> Iterator[Unused]:
+    """Remove what goes (`dry`: nothing), one by one; before it names with a key, and answers, for which nobody asked for `asked` seconds."""
     folder = f"{account}/{store.FOLDER}"
     if not os.path.isdir(folder):
         return
+    expired = unwanted(folder, asked)
+    if not dry:
+        dropped(folder, expired)
     gone = False
-    for path in service.old(account, ANSWER) if not dry else ():
-        os.unlink(path)
-    for each in chosen(unused(account, since), age, short_of(account, free) if free else 0):
+    for each in chosen(unused(account, since, expired), age, short_of(account, free) if free else 0):
         if dry or removed(folder, each):
             gone = True
             yield each
     if not dry:
         swept(folder)
-        if gone:
+        if gone or expired:
             forgotten(folder)
+
+
+def unwanted(folder: str, age: float) -> list[str]:
+    """Names with a key, and answers, for which nobody has asked for so many seconds: paths below the store."""
+    found = [f"{store.NAMES}/{called}" for called in store.names(folder) if store.parted(called)[1]]
+    found += [f"{store.ANSWERS}/{called}" for called in store.entries(f"{folder}/{store.ANSWERS}")]
+    old = []
+    for path in found:
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - os.lstat(f"{folder}/{path}").st_mtime > age:
+                old.append(path)
+    return old
+
+
+def moment(path: str) -> str:
+    """When a name or answer was asked for last."""
+    try:
+        return clock.iso(int(os.lstat(path).st_mtime * clock.SECOND))
+    except FileNotFoundError:
+        return "-"
+
+
+def dropped(folder: str, expired: list[str]) -> None:
+    """Let these go."""
+    for path in expired:
+        place, called = path.split("/")
+        if place == store.NAMES:
+            naming.forget(folder, *store.parted(called), "cit clean")
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{folder}/{path}")
 
 
 def removed(folder: str, each: Unused) -> bool:
@@ -110,7 +143,7 @@ def forgotten(folder: str) -> None:
     path = f"{folder}/{store.HISTORY}"
     with store.locked(folder, to_remove=True):
         lines = store.history(folder)
-        last = set(store.newest(iter(lines)).values())
+        last = {each for each in store.newest(iter(lines)).values() if each.sha256 != store.NONE}
         kept = [each for each in lines if each in last or store.size(folder, each.sha256) is not None]
         if len(kept) < len(lines):
             naming.replaced(path, b"".join(each.row for each in kept))

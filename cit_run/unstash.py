@@ -102,5 +102,6 @@ def main(
         path = put(fd, where[0] if where else "", name)
     finally:
         os.close(fd)
+    naming.used(folder, name, digest)
     sys.stdout.write(f"{messages.clean(path)}\n")
     return OK

@@ -35,6 +35,7 @@ class Wants(NamedTuple):
     limited_by: str = ""  # deadline or expired
     void: Mapping[str, int] = MappingProxyType({})  # by builder, when it last gave the job back
     load_limit: float = math.inf  # not begun on a machine whose load is above
+    near: frozenset[str] = frozenset()  # doors of builders that have what it needs
 
 
 # --- what documents say -----------------------------------------------------------------------------------------------
@@ -63,7 +64,15 @@ def wants(job: Document) -> Wants:
         limited_by,
         _void(job),
         _load(job),
+        _near(job),
     )
+
+
+def _near(job: Document) -> frozenset[str]:
+    """Where what the job needs lies, as its author was told."""
+    first = job.find("signature")
+    written = [section for section in job.sections[: first.number if first else None] if section.kind == "needs"]
+    return frozenset(door for section in written for door in section.attributes.get("from", "").split(",") if door)
 
 
 def _load(job: Document) -> float:
@@ -176,8 +185,8 @@ def _box_full(job: Wants, candidate: Builder) -> str:
 def choose(job: Wants, builders: Iterable[Builder], now: int, had: str = "") -> tuple[Builder | None, list[str]]:
     """The best builder that may have the job now (None: nobody), and one line for each, in their order: chosen, or why not.
 
-    Best is where it can start at once. Of these the one that built it last (`had`), then the one with the fewest jobs for each
-    slot; where it has to wait the other way round. One that could not be reached gets only what no other one can ever take.
+    Best is where it can start at once. Of these one that has what it needs, then the one that built it last (`had`), then the one with
+    the fewest jobs for each slot; where it has to wait the other way round. One that could not be reached gets only what no other one can ever take.
     """
     weighed = [(candidate, never(job, candidate)) for candidate in builders]
     only = sum(not why for _, why in weighed) == 1
@@ -194,7 +203,8 @@ def choose(job: Wants, builders: Iterable[Builder], now: int, had: str = "") -> 
         lines.append((candidate, why))
         if not why:
             busy, others = candidate.jobs / max(1, candidate.slots), candidate.name != had
-            rank = (1, busy, others) if no_space(job, candidate) or loaded(job, candidate) else (0, others, busy)
+            far = candidate.door not in job.near
+            rank = (1, busy, far, others) if no_space(job, candidate) or loaded(job, candidate) else (0, far, others, busy)
             if rank < best_rank:
                 best, best_rank = candidate, rank
     return best, [f"{candidate.name}: {why or _may(job, candidate, candidate is best, candidate.name == had)}" for candidate, why in lines]
@@ -203,7 +213,8 @@ def choose(job: Wants, builders: Iterable[Builder], now: int, had: str = "") -> 
 def _may(job: Wants, candidate: Builder, is_best: bool, had: bool) -> str:
     behind = no_space(job, candidate) or loaded(job, candidate)
     state = f"waits in its inbox, {behind}" if behind else f"{candidate.jobs} of {count(candidate.slots, 'slot')} busy"
-    return f"{'chosen' if is_best else 'could take it too'}: {'built it last, ' if had else ''}{state}"
+    known = ("has what it needs, " if candidate.door in job.near else "") + ("built it last, " if had else "")
+    return f"{'chosen' if is_best else 'could take it too'}: {known}{state}"
 
 
 def depends(job: Wants, builders: Iterable[Builder], now: int) -> bool:

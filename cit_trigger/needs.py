@@ -85,14 +85,14 @@ def meant(item: str) -> list[Need]:
         if size is None or not path:
             hint = "--need SHA256:BYTES=PATH" if path else "say where it is wanted: --need SHA256:BYTES=PATH"
             raise CitError(USAGE, f"--need {item[:120]!r}: how many bytes are they, and where are they wanted?", hint)
-        return [Need(job, size, path)]
+        return [Need(job, size, path, own_place() if store.size(folder, job) is not None else "")]
     if divided:
         return of_job(shown(job), wanted, path, place_of(job))
     name, key = store.parted(what)
     digest = store.meant(folder, name, key) if store.is_name(name) else ""
     if not digest:
         raise CitError(NOT_FOUND, f"nothing is stashed as {what[:100]}", f"cit stash --list tells what is; of a job's files: {USE}")
-    return [Need(digest, store.size(folder, digest) or 0, path or name)]
+    return [Need(digest, store.size(folder, digest) or 0, path or name, own_place())]
 
 
 def shown(job: str) -> Document:
@@ -111,4 +111,12 @@ def place_of(job: str) -> str:
         return ""
     rows = body.rows(ended.stdout)
     place = dict(zip(rows[0], rows[-1])).get("place", "") if len(rows) > 1 else ""
-    return "" if place == str(home.path().absolute()) or "," in place else place
+    if place == str(home.path().absolute()):
+        return own_place()
+    return "" if "," in place else place
+
+
+def own_place() -> str:
+    """Where builders elsewhere reach this account, if it says so: `address` of config.toml."""
+    address = str(home.settings(home.path() / "config.toml").get("address", ""))
+    return f"ssh://{address}" if address and "," not in address else ""

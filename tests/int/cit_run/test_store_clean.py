@@ -140,3 +140,31 @@ def test_fsck_knows_the_store(bench: Bench) -> None:
     assert found["a b"] == "no name of the store" and "nothing of cit" in found["notes"] and len(found) == 5
     subprocess.run([CHECKOUT / "bin" / "cit-stash", "--mend"], check=True, capture_output=True)
     assert set(said()) == {"notes"}
+
+
+def test_names_with_a_key_go_when_nobody_asks_for_them_and_plain_ones_stay(bench: Bench) -> None:
+    folder, account = bench.account / "store", str(bench.account.path)
+    digests = {name: put(bench, name) for name in ("plain", "wanted", "old")}
+    for name, digest in digests.items():
+        naming.give(str(folder), name, "" if name == "plain" else "f" * 64, digest, "x@y")
+    for link in (folder / "names").iterdir():
+        os.utime(link, (1, 1), follow_symlinks=False)
+    naming.used(str(folder), "wanted", "f" * 64)
+    assert [each.digest for each in store_clean.clean(account, dry=True)] == [digests["old"]] and len(store.names(str(folder))) == 3
+    said = subprocess.run([CHECKOUT / "bin" / "cit-clean", "--store", "-n"], capture_output=True, text=True, check=True).stdout
+    assert [row.split("\t")[0] for row in said.splitlines()] == [f"store/names/old@{'f' * 64}", f"store/{digests['old']}"]
+    assert [each.digest for each in store_clean.clean(account)] == [digests["old"]]
+    assert sorted(store.parted(called)[0] for called in store.names(str(folder))) == ["plain", "wanted"]
+
+
+def test_name_that_is_forgotten_stays_forgotten(bench: Bench) -> None:
+    folder = str(bench.account / "store")
+    digest = put(bench, "a")
+    naming.give(folder, "lib", "", digest, "x@y")
+    subprocess.run([CHECKOUT / "bin" / "cit-stash", "--forget", "lib"], check=True)
+    assert subprocess.run([CHECKOUT / "bin" / "cit-stash", "-q", "--forget", "lib"], capture_output=True).returncode == 1
+    assert store.names(folder) == {} and naming.mended(folder, store.history(folder)) == []
+    os.symlink(f"../{digest}", f"{folder}/names/lib")  # as a kill between the line and the link leaves it
+    assert naming.mended(folder, store.history(folder)) == ["lib"] and store.names(folder) == {}
+    naming.give(folder, "lib", "", digest, "x@y")
+    assert store.meant(folder, "lib") == digest

@@ -194,6 +194,16 @@ def test_what_is_weighed_says_why() -> None:
     assert weighed == ["sun: chosen: waits in its inbox, 3 jobs for 2 slots"]
 
 
+def test_a_job_goes_where_what_it_needs_lies() -> None:
+    moon = MOON._replace(door="ssh://build@moon")
+    needs = document.section("needs", "tsv", b"x\n", **{"from": "/elsewhere,ssh://build@moon"})
+    job = choose.wants(document.new("x", document.section("job", "toml", b""), needs))
+    best, weighed = choose.choose(job, boxed([SUN, moon._replace(given=1)]), NOW, "sun")
+    assert best is not None and best.name == "moon"
+    assert weighed == ["sun: could take it too: built it last, 0 of 2 slots busy", "moon: chosen: has what it needs, 1 of 2 slots busy"]
+    assert choose.choose(job, boxed([SUN, moon._replace(given=2, ahead=9)]), NOW)[0] == boxed([SUN])[0], "at once elsewhere: it can be fetched"
+
+
 KEPT = {
     "the one that would take it": (Wants(cpus=4), [SUN._replace(given=1, cpus_taken=1), MOON._replace(cpus=2)], "sun"),
     "of two the less busy": (Wants(cpus=4), [SUN._replace(given=2, cpus_taken=2), MOON._replace(given=1, cpus_taken=1)], "moon"),

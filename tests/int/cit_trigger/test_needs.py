@@ -62,6 +62,16 @@ def test_what_does_not_fit_is_said(lived: Lived, need: str, status: int) -> None
     assert not said.stdout
 
 
+def test_own_store_is_named_by_its_address(lived: Lived) -> None:
+    lived.run("cit-config", "address", "ada@sun:2222")
+    try:
+        for need in ("c", "made:lib/a", f"{A}=x"):
+            assert "needs 1 tsv from=ssh://ada@sun:2222\n" in lived.run("cit-trigger", "-n", "--need", need, "--", "true")
+        assert "needs 1 tsv\n" in lived.run("cit-trigger", "-n", "--need", f"{'0' * 64}:7=x", "--", "true")
+    finally:
+        lived.run("cit-config", "--unset", "address", status=None)
+
+
 def test_two_things_at_one_path(lived: Lived) -> None:
     lived.run("cit-trigger", "-n", "--need", "made:lib/a=x", "--need", "made:lib/b=x", "--", "true", status=2)
 
