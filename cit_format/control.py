@@ -15,9 +15,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import clock, names, reader, sshsig
+from . import clock, names, newer, reader, sshsig
 from .document import Document
 from .errors import DATA, DENIED, CitError
+from .newer import Newer
 from .spool import make_directory, rename_new, sync_directory, write_all
 from .trust import LATER, SKEW
 
@@ -42,11 +43,22 @@ class Wish(NamedTuple):
     created: int
     expires: int
     of_place: bool = False  # signed by a key that the place allows in cit-control: honoured for every job of the queue
+    newer: Newer | None = None  # the newer job that it stands on, instead of a signature of its own
 
     @property
     def file_name(self) -> str:
         """Its name in control/."""
         return f"{self.target}.{self.id}.cit"
+
+    @property
+    def by(self) -> str:
+        """Who or what wishes it."""
+        return f"the newer {self.newer.label}" if self.newer else self.submitter
+
+    @property
+    def why(self) -> str:
+        """A cancel in words."""
+        return f"superseded by {self.newer.label}" if self.newer else f"cancelled by {self.submitter}"
 
     def means(self, task: int | None, attempt: int | None) -> bool:
         """Whether it is about this task and attempt of its target."""
@@ -59,6 +71,11 @@ class Standing(NamedTuple):
     cancel: Wish | None = None
     held: bool | None = None
     priority: int | None = None
+
+    @property
+    def stops(self) -> bool:
+        """Whether a job that runs already is to end."""
+        return self.cancel is not None and (self.cancel.newer is None or self.cancel.newer.running)
 
 
 # --- pure -----------------------------------------------------------------------------------------------------------
@@ -111,7 +128,7 @@ def standing(wishes: Iterable[Wish]) -> Standing:
     found = Standing()
     for each in sorted(wishes, key=lambda one: one.id):
         if each.action == "cancel":
-            found = found._replace(cancel=found.cancel or each)
+            found = found._replace(cancel=found.cancel if found.stops else each)
         elif each.action in ("hold", "release"):
             found = found._replace(held=each.action == "hold")
         elif each.action == "priority":
@@ -122,6 +139,8 @@ def standing(wishes: Iterable[Wish]) -> Standing:
 def is_honoured(asked: Wish, job: Document) -> bool:
     """Whether a verified wish has power over this job: the place's own, or by the key that submitted it; and for its queue."""
     said = job.table("job")
+    if asked.newer is not None:
+        return asked.target == job.id and asked.newer.ends(job)
     return asked.target == job.id and asked.queue == said.get("queue") and (asked.of_place or asked.key == said.get("key"))
 
 
@@ -130,6 +149,10 @@ def verified(document: Document, signers: Signers, now: int, queue: str = "") ->
     for its own jobs). `queue`: the full name of the queue that it must be for, where that matters. Else 65 or 77."""
     asked = wish(document)
     signature = document.find("signature")
+    if document.find("newer") is not None:
+        if queue and asked.queue != queue:
+            raise _denied(document, f"the control is for queue {asked.queue}, this is {queue}", "make it for this queue")
+        return asked._replace(newer=newer.proven(document, signers, now))
     if signature is None:
         raise _denied(document, "no signature", "sign it: cit-format sign FILE --ns cit-control")
     try:

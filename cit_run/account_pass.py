@@ -233,7 +233,7 @@ class Pass:
             else:
                 self.inbox = None
         elif verdict != attempt.START:
-            self.ends.append(End(mine, None, None, verdict, why or (standing.cancel.submitter if standing.cancel else "")))
+            self.ends.append(End(mine, None, None, verdict, why or (standing.cancel.by if standing.cancel else "")))
         return verdict != attempt.START
 
     # --- ends -----------------------------------------------------------------------------------------------------

@@ -302,11 +302,17 @@ def ended(
     if not (ending.exit or ending.signal or ending.why):
         service.remember(place.record, os.path.basename(place.link), artefacts)
     why = (noted(f"{place.record}/why") or [("", "")])[0][0] if ending.why == "before" else other.why if other else ""
-    why = why or limits.why(attempt.said, ending)
+    why = why or limits.why(attempt.said, ending) or (superseded(attempt, account) if ending.why == CANCEL else "")
     restarts = other.restarts if other else ()
     said, at = own_record.said(attempt.job, place), service.url(account.path, account.settings, place.record)
     written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why, restarts, said, at)
     return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")
+
+
+def superseded(attempt: Attempt, account: home.Account) -> str:
+    """By which newer job one that was cancelled is superseded; empty where a person cancelled it."""
+    wished = control.look(account / "control", attempt.job, attempt.task, attempt.number, account.signers, clock.now()).cancel
+    return wished.why if wished and wished.newer else ""
 
 
 def noted(file: str) -> list[tuple[str, str]]:

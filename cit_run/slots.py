@@ -163,7 +163,7 @@ class Slots:
             mine = running.attempt
             if mine.job.id in wished:
                 standing = control.look(self.account / "control", mine.job, mine.task, mine.number, self.account.signers, clock.now())
-                if standing.cancel is not None and mine.own not in self.cancelled:
+                if standing.stops and mine.own not in self.cancelled:
                     if signalled(running.place, signal.SIGTERM):
                         self.cancelled.add(mine.own)
                     else:

@@ -20,6 +20,7 @@ from .cit_format.errors import DATA, DENIED, OK, CitError, worst
 from .cit_format.reader import Faulty
 from .dealer import Dealer
 from .ends import End
+from .latest import Latest
 from .notes import Notes
 
 GROUP = 1000  # jobs that are assigned together,
@@ -93,6 +94,7 @@ class Pass:
         self.dealer = Dealer(queue, [], self.now)
         self.throttle = Throttle(queue)
         self.groups = group.Groups(queue)
+        self.latest = Latest(queue, self.now)
         self.moves: list[tuple[str, str, str]] = []  # for the log
 
     def run(self) -> int:
@@ -106,6 +108,8 @@ class Pass:
         if not self.notes.looked <= self.now < self.notes.looked + EVERY:
             self.look_at_clock()
         waiting = spool.listing(self.queue / "waiting")
+        if self.latest.apply(waiting):
+            waiting = spool.listing(self.queue / "waiting")
         if waiting and self.queue.settings.get("scheduling", True) is True:
             self.assign_all(waiting)
         self.notes.keep(waiting)
@@ -191,6 +195,9 @@ class Pass:
         late = choose.too_late(wanted, self.now)
         if late:
             return End(name, "DEADLINE", late, self.now)
+        superseded = self.latest.superseded(arrival)
+        if superseded:
+            return End(name, "CANCELLED", superseded, self.now)
         if self.closed(name, arrival):
             return None
         if rest is not None:

@@ -139,7 +139,7 @@ def apply(queue: home.Queue, now: int) -> None:
                 task = rest.tasks[0] if rest is not None and rest.tasks else parts.task  # of all its tasks the same is wished
                 said = control.standing(wish for wish in wishes if wish.means(task, parts.attempt or 1))
                 if said.cancel:
-                    cancelled[copy.state].append(End(copy.name, "CANCELLED", f"cancelled by {said.cancel.submitter}", now))
+                    cancelled[copy.state].append(End(copy.name, "CANCELLED", said.cancel.why, now))
                 else:
                     moves.append(put_in_place(queue, copy, job, said, now))
             except (FileNotFoundError, CitError):

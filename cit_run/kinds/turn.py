@@ -37,7 +37,7 @@ def act(record: Ending | str | None, state: State | None, handed: Handed, verdic
     if state.phase == ENDED:
         return past(record, state, handed, verdict)
     listens = state.phase != PENDING and record == "running"  # a supervisor that is just starting would die of a signal
-    if wished.cancel:
+    if wished.stops or (wished.cancel and state.phase == PENDING and record is None):
         return engine.STOP if listens and not handed.stopped else engine.CANCEL  # the engine's own way ends all processes at once
     if record is None and state.phase == PENDING and (verdict in OVER or handed.declined):
         return engine.CANCEL
@@ -58,7 +58,7 @@ def unasked(record: Ending | str | None, fresh: bool, verdict: str, wished: cont
 def is_certain(ending: Ending, wished: control.Standing) -> bool:
     """Whether the record alone says why a job ended: only where a signal came from nobody here may the engine have sent it."""
     if ending.why == "cancel":
-        return wished.cancel is not None
+        return wished.stops
     return bool(ending.why) or ending.signal not in FOREIGN
 
 
