@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from . import body, dictionary
 from .errors import CONFIG, CitError
-from .remarks import Remark, contents
+from .remarks import Remark, contents, interface
 
 _KEYS = ("allowed_names", "allowed_signers", "revoked_keys")
 
@@ -57,6 +57,8 @@ def remarks(what: str, name: str, content: bytes) -> Iterator[Remark]:
             entry = settings or dictionary.read()[what, "1"]
             for remark in contents(entry.form, content, entry):
                 yield remark._replace(status=CONFIG) if settings and remark.status else remark
+            if what == "interface":
+                yield from interface(name, content)
     except CitError as error:
         yield Remark(error.status, error.what, error.hint, error.where)
     except UnicodeDecodeError:

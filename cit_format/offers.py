@@ -3,7 +3,8 @@
     ~/.cit/interfaces/zlib              NAME as jobs have it; what begins with a dot or can_build_ is none
     ~/.cit/interfaces/.described/zlib   what it said last: a line on the program it was and how it went, then its rows
 
-A description is asked for anew when the program's file changes, and otherwise every hour.
+A description is asked for anew when the program's file changes, and otherwise every hour. A program that answered before and is late now, on a
+busy machine, has not changed its mind.
 Fails: 66 not offered; 78 it does not describe itself, or others can write it.
 """
 
@@ -25,7 +26,7 @@ PATIENCE = 2.0  # seconds for one description
 ALTOGETHER = 5.0  # and for all: who asks waits meanwhile
 LASTS, FAULT_LASTS = 3600.0, 300.0  # seconds until it is asked again, after an answer and after none
 MOST = 100  # interfaces of one account that others are told of
-GOOD, FAULT = "good", "fault"
+GOOD, FAULT, LATE = "good", "fault", "late"
 
 
 def names(account: Path) -> list[str]:
@@ -57,16 +58,27 @@ def described(account: Path, name: str, seconds: float = PATIENCE) -> Descriptio
     path = program(account, name)
     kept = account / FOLDER / KEPT / name
     stamp = _stamp(path)
-    known = _known(kept, stamp)
-    if known is None:
-        known = _asked(path, seconds)
-        with contextlib.suppress(OSError):
-            kept.parent.mkdir(mode=0o700, exist_ok=True)
-            home.write_new(kept, body.row(stamp, known[0], known[1]) + known[2])
+    known, is_fresh = _known(kept, stamp)
+    if not is_fresh:
+        said = _asked(path, seconds)
+        if said[0] == LATE and known is not None and known[0] == GOOD:
+            with contextlib.suppress(OSError):
+                os.utime(kept, (time.time() - LASTS + FAULT_LASTS,) * 2)
+        else:
+            known = said
+            if said[0] != LATE or seconds >= PATIENCE:  # else the others have had all the time
+                _keep(kept, body.row(stamp, *said[:2]) + said[2])
+    assert known is not None
     word, why, raw = known
     if word != GOOD:
         raise CitError(CONFIG, f"the interface {name} does not describe itself: {why}", f"{path} --describe prints rows of TSV and exits 0")
     return description.parse(name, raw)
+
+
+def _keep(kept: Path, content: bytes) -> None:
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(mode=0o700, exist_ok=True)
+        home.write_new(kept, content)
 
 
 def offered(account: Path) -> dict[str, Description | CitError]:
@@ -98,19 +110,20 @@ def _stamp(path: Path) -> str:
     return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
-def _known(kept: Path, stamp: str) -> tuple[str, str, bytes] | None:
-    """What was said before of this very program, if that is not too long ago."""
+def _known(kept: Path, stamp: str) -> tuple[tuple[str, str, bytes] | None, bool]:
+    """What was said before of this very program, and whether that is not too long ago."""
     with contextlib.suppress(OSError, CitError, ValueError, UnicodeDecodeError):  # none yet
         age = time.time() - kept.stat().st_mtime
         head, newline, raw = kept.read_bytes().partition(b"\n")
         [[before, word, why]] = body.rows(head + newline)
-        if before == stamp and 0 <= age < (LASTS if word == GOOD else FAULT_LASTS):
-            return word, why, raw
-    return None
+        if before == stamp:
+            return (word, why, raw), 0 <= age < (LASTS if word == GOOD else FAULT_LASTS)
+    return None, False
 
 
 def _asked(path: Path, seconds: float) -> tuple[str, str, bytes]:
-    """Ask a program to describe itself: GOOD and its rows, or FAULT and why."""
+    """Ask a program to describe itself: GOOD and its rows, or FAULT or LATE and why."""
+    import select
     import signal
     import subprocess
 
@@ -122,17 +135,27 @@ def _asked(path: Path, seconds: float) -> tuple[str, str, bytes]:
         )
     except OSError as error:
         return FAULT, error.strerror or "it does not start", b""
+    raw, until = b"", time.monotonic() + seconds
     try:
-        raw, _ = running.communicate(timeout=seconds)
+        assert running.stdout is not None
+        while len(raw) <= description.LIMIT:
+            if not select.select([running.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+                return LATE, f"no answer within {seconds:.0f} s", b""
+            piece = os.read(running.stdout.fileno(), description.LIMIT)
+            if not piece:
+                break
+            raw += piece
+        status = running.wait(max(0.1, until - time.monotonic())) if len(raw) <= description.LIMIT else 0
     except subprocess.TimeoutExpired:
-        return FAULT, f"no answer within {seconds:.0f} s", b""
+        return LATE, f"it does not end within {seconds:.0f} s", b""
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
-        running.stdout.close() if running.stdout else None
+        if running.stdout is not None:
+            running.stdout.close()
         running.wait()
-    if running.returncode:
-        return FAULT, f"--describe ended with status {running.returncode}", b""
+    if status:
+        return FAULT, f"--describe ended with status {status}", b""
     try:
         description.parse(path.name, raw)
     except CitError as error:

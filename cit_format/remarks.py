@@ -63,6 +63,8 @@ def _section(checked: Document, section: Section) -> Iterator[Remark]:
     if section.attributes.get("enc") == "age":
         return
     yield from contents(section.form, section.body(), entry)
+    if section.kind == "interface":
+        yield from interface(section.attributes.get("name", "it"), section.body())
     yield from _by_program(section)
 
 
@@ -110,6 +112,16 @@ def contents(form: str, inner: bytes, entry: Entry | None) -> Iterator[Remark]:
         yield Remark(error.status, error.what, error.hint)
     except UnicodeDecodeError:
         yield Remark(DATA, f"its {form} is no UTF-8")
+
+
+def interface(name: str, inner: bytes) -> Iterator[Remark]:
+    """What is wrong with what an interface says of itself, beyond its columns."""
+    from . import description
+
+    try:
+        description.parse(name, inner)
+    except CitError as error:
+        yield Remark(error.status, error.what, error.hint)
 
 
 def _table(table: dict[str, body.Value], entry: Entry | None) -> Iterator[Remark]:

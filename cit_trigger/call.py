@@ -8,7 +8,7 @@ Fails: 2 usage; 65 a parameter that does not fit; 66 no such file.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .cit_format import body, description, document, home, messages, offers, reader
 from .cit_format.description import Description
@@ -29,13 +29,22 @@ def check_wish(call: str | None, interface: str | None, others: Sequence[object]
         raise CitError(USAGE, f"{call[:64]!r} is no name of an interface", "cit interfaces lists them")
 
 
-def section(call: str, words: Sequence[str], interface: str | None, queue: home.Queue, builder: str | None) -> bytes:
-    """The `call` section; 65 where a parameter fits none of the descriptions that can be had."""
+def sections(call: str, words: Sequence[str], interface: str | None, queue: home.Queue, builder: str | None) -> Callable[[str | None], bytes]:
+    """A function that makes the `call` section for a line of --each, or without one; 65 where a parameter fits none of the descriptions that
+    can be had. `{}` in a value is the line; without any `{}` the line is one parameter more."""
     found = [_of_file(call, interface)] if interface is not None else list(_known(call, queue, builder))
     if not found:
         hint = f"the builder that gets it decides; @{queue.name} has none that offers it, as far as is known here: cit interfaces"
         messages.tell("note", f"no description of {call} can be had: its parameters are not checked here", hint=hint)
-    return document.section(CALL, "toml", body.toml({"interface": call, **_fitting(words, found)}))
+    filled = any("{}" in word for word in words)
+
+    def section(line: str | None) -> bytes:
+        if line is not None and any("\ud800" <= letter <= "\udfff" for letter in line):
+            raise CitError(DATA, "a line of bytes that are no UTF-8", "parameters are text")
+        given = words if line is None else [word.replace("{}", line) for word in words] if filled else [*words, line]
+        return document.section(CALL, "toml", body.toml({"interface": call, **_fitting(given, found)}))
+
+    return section
 
 
 def _fitting(words: Sequence[str], found: list[Description]) -> dict[str, body.Value]:

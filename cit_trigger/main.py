@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Optional
 
 import typer
@@ -76,13 +77,15 @@ def check_call(call: str | None, interface: str | None, others: list[object]) ->
         check_wish(call, interface, others)
 
 
-def calling(call: str | None, words: list[str], interface: str | None, queue: home.Queue, builder: str | None) -> bytes:
-    """The section of a call; empty where none is asked for."""
-    if call is None:
-        return b""
-    from .call import section
+def made_of(
+    words: list[str], name: str | None, script: str | None, each: str | None, called: tuple[str, str | None, home.Queue, str | None] | None
+) -> Iterator[list[tuple[str, bytes]]]:
+    """Name and script of each job, or its call: the interface, the file that describes it, the queue, the builder that is wanted."""
+    if called is None:
+        return wish.scripts(words, name, script, each)
+    from .call import sections
 
-    return section(call, words, interface, queue, builder)
+    return wish.calls(called[0], name, each, sections(called[0], words, *called[1:]))
 
 
 def fire_list(file: str, words: list[str], queue: str | None, key: str | None, dry: bool) -> int:
@@ -226,6 +229,7 @@ def main(
     builddir: Optional[str] = typer.Option(
         None, "--builddir", metavar="DIR", help="Where in the workspace it starts; else where you are in the tree"
     ),
+    watch: Optional[str] = typer.Option(None, "--watch", metavar="me|readers|all", help="Who else may see the job and its log"),
     same: Optional[str] = typer.Option(None, "--same", metavar="mine|anyone|no", help="One run may answer equal jobs; mine with --repo"),
     latest: Optional[str] = typer.Option(None, "--latest", metavar="WORD", help="Of your jobs with this word only the newest is wanted"),
     latest_running: bool = typer.Option(False, "--latest-running", help="With --latest: older ones that run are cancelled too"),
@@ -251,8 +255,9 @@ def main(
     stdin = [script, each, *(files or []), *(item.partition("=@")[2] for item in secret or []), *(item.partition("=")[2] for item in after or [])]
     if listed is not None:
         return fire_list(listed, run, queue, key, dry)
-    check_call(call, interface, [script, each, sign, seal_script])
-    check_wishes(run, script, each, sign or call is not None, stdin, sign or call is not None or run == options.after_dashes(sys.argv))
+    check_call(call, interface, [script, sign, seal_script])
+    is_free = sign or call is not None or run == options.after_dashes(sys.argv)
+    check_wishes(run, script, each if call is None else None, sign or call is not None, stdin, is_free)
     if sign and seal_script:
         raise CitError(USAGE, "--sign and --seal-script", "a document's script is sealed when it is made: cit-trigger -n --seal-script")
     if sign and (reply or seal_results):
@@ -297,6 +302,7 @@ def main(
         "tty": tty,
         **inside.family(os.environ),
         **({"parent": parent} if parent else {}),
+        "watch": watch,
         "workspace": workspace,
         "builddir": builddir or (sent.prefix if sent and sent.prefix != "." else None),
     }
@@ -307,11 +313,11 @@ def main(
         *options.grants(grant or []),
         *replies(reply or [], mine.signer.public if seal_results else None, key, keep or []),
     ]
-    called = calling(call, run, interface, place, builder)
     keys, follow = options.job_keys(asked, now), follow_up(after or [], mine, lifetime, each is not None)
-    maker = wish.Maker(Form(mine.who, keys, lifetime, b"".join(sections), seal, called, follow))
+    maker = wish.Maker(Form(mine.who, keys, lifetime, b"".join(sections), seal, call is not None, follow))
     out = sys.stdout.buffer
-    for made in wish.scripts(run, "sealed" if name is None and seal_script else name, script, each, call):
+    called = None if call is None else (call, interface, place, builder)
+    for made in made_of(run, "sealed" if name is None and seal_script else name, script, each, called):
         for named, text in made:
             unsigned = maker.unsigned(named, text)
             out.write(unsigned if dry else wish.signed(unsigned, mine.signer, mine.person))

@@ -101,7 +101,8 @@ def has(queues: Mapping[str, home.Queue], job: Document) -> bool:
     if queue is not None:
         if os.path.lexists(queue / "seen" / clock.id_day(job.id) / job.id):
             return True
-        if any(_is_of(name, job) for state in ("refused", *(("waiting", "held", "sent") if queue.remote else ())) for name in _names(queue / state)):
+        heard = ("waiting", "held", "assigned", "sent", f"done/{clock.id_day(job.id)}") if queue.remote else ()
+        if any(_is_of(name, job) for state in ("refused", *heard) for name in _names(queue / state)):
             return True
     outbox = home.path() / "outbox"
     return any(_is_of(name, job) for place in (outbox, outbox / "sent", home.path() / "refused") for name in _names(place))

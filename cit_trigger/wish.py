@@ -107,11 +107,9 @@ def lines(source: str) -> Iterator[list[str]]:
         yield [os.fsdecode(rest)]
 
 
-def scripts(words: list[str], name: str | None, script: str | None, each: str | None, call: str | None = None) -> Iterator[list[tuple[str, bytes]]]:
-    """Name and script of each job, in groups as their lines arrive; of a call the name alone."""
-    if call is not None:
-        yield [(job_name(name, [call]), b"")]
-    elif script is not None:
+def scripts(words: list[str], name: str | None, script: str | None, each: str | None) -> Iterator[list[tuple[str, bytes]]]:
+    """Name and script of each job, in groups as their lines arrive."""
+    if script is not None:
         text = file_script(read(script, "--script"), script)
         yield [(job_name(name, ["script" if script == "-" else script]), text)]
     elif each is None:
@@ -126,6 +124,14 @@ def scripts(words: list[str], name: str | None, script: str | None, each: str | 
             yield [(job_name(name, line.split()[:1]), line_script(line)) for line in group if line.strip()]
 
 
+def calls(call: str, name: str | None, each: str | None, section: Callable[[str | None], bytes]) -> Iterator[list[tuple[str, bytes]]]:
+    """Name and section of each call, in groups as their lines arrive."""
+    called = job_name(name, [call])
+    for group in lines(each) if each is not None else [[None]]:
+        for line in group:
+            yield [(called, section(line))]  # one by one: those before a wrong one are written
+
+
 # --- documents ------------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +143,7 @@ class Form(NamedTuple):
     lifetime: int  # microseconds
     sections: bytes
     seal: Seal | None = None
-    call: bytes = b""  # instead of a script
+    calls: bool = False  # what is run is the section of a call, not a script
     following: Following | None = None
 
 
@@ -150,18 +156,18 @@ class Maker:
         self.head = b""
 
     def unsigned(self, name: str, script: bytes) -> bytes:
-        """A job that runs this script, or calls what the form says, made now."""
+        """A job that runs this script, or with this section of a call, made now."""
         now = clock.now()
         if now // clock.SECOND != self.second:
             self.second = now // clock.SECOND
             times = {"created": body.Time(now), "expires": body.Time(now + self.form.lifetime)}
             self.head = document.section("job", "toml", body.toml({**self.form.who, **times, **self.form.keys}))
         identity, sealed = clock.new_id(now), self.form.seal
-        if self.form.call:
-            part = self.form.call + (sealed.written(identity) if sealed else b"")
+        if self.form.calls:
+            part = script + (sealed.written(identity) if sealed else b"")
         else:
             part = sealed.written(identity, script) if sealed else document.section("script", "sh", script)
-        fits(part, "the script and its secrets" if sealed else "the call" if self.form.call else "the script")
+        fits(part, "the script and its secrets" if sealed else "the call" if self.form.calls else "the script")
         if self.form.following:
             part += self.form.following.written(identity, self.form.keys)
         if "array" in self.form.keys and len(part) + len(self.form.sections) + len(self.head) > arrays.LIMIT - SIGNED:

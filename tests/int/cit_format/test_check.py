@@ -159,6 +159,9 @@ BARE = [
     ("night.triggers", "time 0 3 * * * => -J a -- make check\n# off 'quote\n\n", 0, ""),
     ("night.triggers", "time 0 3 * * * => -J a -- echo 'quote\n", 65, "line 1: error: the words of the line cannot be told apart"),
     ("night.triggers", "\nevery 90 => -- true\n", 65, "line 2: error: every: 90 of what?"),
+    ("interface.tsv", "-\tinterface\t-\t-\t-\t-\tx\nv\tint\t1..5\t-\t0..1\t5\tx\n", 0, ""),
+    ("interface.tsv", "-\tinterface\t-\t-\t-\t-\tx\nv\tint\t1..5\t-\t0..1\t6\tx\n", 65, "row 2, v: is 6, not in 1..5"),
+    ("interface.tsv", "-\tinterface\t-\t-\t-\t-\tx\nv\tfloat\t-\t-\t1\t-\tx\n", 65, "row 2: type is 'float'"),
     ("readme.txt", "hello\n", 65, "a line that begins no document"),
 ]
 

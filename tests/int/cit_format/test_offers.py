@@ -19,6 +19,7 @@ PROGRAMS = {
     "broken": ("echo nonsense", 0o700),
     "failing": (f"{PRINTS}; exit 3", 0o700),
     "slow": ("sleep 60", 0o700),
+    "noisy": ("yes", 0o700),
     "open": (PRINTS, 0o722),
     "notes": (PRINTS, 0o600),
     "can_build_zlib": ("exit 0", 0o700),
@@ -47,7 +48,7 @@ def test_only_what_describes_itself_is_offered(account: Path) -> None:
     began = time.monotonic()
     found = offers.offered(account)
     assert time.monotonic() - began < offers.ALTOGETHER + 5
-    assert sorted(found) == ["broken", "failing", "open", "silent", "slow", "zlib"]
+    assert sorted(found) == ["broken", "failing", "noisy", "open", "silent", "slow", "zlib"]
     assert list(offers.good(account)) == ["zlib"]
     faults = {name: each for name, each in found.items() if isinstance(each, CitError)}
     assert {each.status for each in faults.values()} == {CONFIG}
@@ -72,6 +73,25 @@ def test_it_is_asked_again_when_it_changes(account: Path) -> None:
     kept.write_bytes(b"torn")
     offers.described(account, "zlib")
     assert asked(account) == 4
+
+
+def test_who_is_late_and_answered_before_has_not_changed_its_mind(account: Path) -> None:
+    """On a busy machine; a program that is another one has to answer anew."""
+    program = account / "interfaces" / "zlib"
+    program.write_text(f"#!/bin/sh\n[ ! -e busy ] || sleep 60\n{PRINTS}\n")
+    offers.described(account, "zlib")
+    (account / "interfaces" / "busy").touch()
+    kept = account / "interfaces" / ".described" / "zlib"
+    os.utime(kept, (time.time() - 2 * offers.LASTS,) * 2)
+    assert list(offers.described(account, "zlib", 0.2).parameters) == ["version"]
+    began = time.monotonic()
+    offers.described(account, "zlib")
+    assert time.monotonic() - began < 1, "it is left alone for a while"
+    program.write_text(program.read_text() + "#\n")
+    with pytest.raises(CitError, match="no answer"):
+        offers.described(account, "zlib", 0.2)
+    (account / "interfaces" / "busy").unlink()
+    assert list(offers.described(account, "zlib").parameters) == ["version"], "a short look that was in vain is not kept"
 
 
 def test_a_fault_is_not_asked_for_at_each_look(account: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cit_format import body, clock, document, heartbeat, home
-from tests.int.cit_trigger.desk import Desk, verified
+from tests.int.cit_trigger.desk import Desk, documents, verified
 
 ROWS = [
     ["-", "interface", "-", "-", "-", "-", "Builds zlib."],
@@ -45,7 +45,6 @@ REFUSED = {
     "no parameter": (["zlib", "version"], 65, "'version' is no parameter"),
     "no name": (["../zlib", "version=1"], 2, "no name of an interface"),
     "a script beside it": (["zlib", "--script", "x"], 2, "--call and something else to run"),
-    "lines beside it": (["zlib", "--each", "-"], 2, "--call and something else to run"),
     "documents beside it": (["zlib", "--sign"], 2, "--call and something else to run"),
     "a sealed script beside it": (["zlib", "--seal-script"], 2, "--call and something else to run"),
     "no such file": (["zlib", "--interface", "none", "version=1"], 66, "none"),
@@ -97,6 +96,24 @@ def test_where_nothing_is_known_it_is_signed_and_said(desk: Desk) -> None:
     assert b"its parameters are not checked here" in ended.stderr
     job = desk.one("--call", "docs", "version=1", "all=true", "all=x")
     assert job.table("call") == {"interface": "docs", "version": "1", "all": ["true", "x"]}
+
+
+def test_a_call_for_each_line(desk: Desk) -> None:
+    """The line in a value, or as one parameter more; a wrong one is refused where it stands."""
+    offer(desk.home / ".cit", described(["text", "string", "-", "-", "0..1", "-", ""]))
+    given = b"1.2\n1.3\n"
+    assert [job.table("call")["version"] for job in desk.made("--call", "zlib", "--each", "-", "version={}", stdin=given)] == ["1.2", "1.3"]
+    lines = ["version=1", *(f"text={text}" for text in ("$(touch gone)", "{}", "a=b", " ", "'"))]
+    jobs = desk.made("--call", "zlib", "--each", "-", "version=7", stdin="".join(f"{line}\n" for line in lines[1:]).encode())
+    assert [f"text={job.table('call')['text']}" for job in jobs] == lines[1:]
+    ended = desk.run("cit-trigger", "--call", "zlib", "--each", "-", "version={}", stdin=b"1\nx\n", status=65)
+    assert [job.table("call")["version"] for job in documents(ended.stdout)] == ["1"] and b"parameter version is 'x'" in ended.stderr
+    desk.run("cit-trigger", "--call", "zlib", "--each", "-", "version=1", stdin=b"text=\xff\n", status=65)
+
+
+def test_who_else_may_see_it(desk: Desk) -> None:
+    assert desk.one("--watch", "all", "--", "true").table("job")["watch"] == "all"
+    desk.refused("--watch", "nobody", "--", "true", status=2)
 
 
 def test_with_secrets_and_files(desk: Desk) -> None:
