@@ -73,14 +73,14 @@ def brought(tree: Tree, bundle: bytes | None) -> Iterator[str]:
         yield f"git -C {place} cat-file -e {tree.commit} 2>/dev/null || git -C {place} fetch -q -- {word(tree.url)} {tree.commit}"
 
 
-def missing(job: Document) -> Iterator[str]:
-    """What a job has and nobody but its builder gets, a sentence each."""
+def missing(job: Document, needs: bool = True) -> Iterator[str]:
+    """What a job has and nobody but its builder gets, a sentence each; `needs` can be had where it is run."""
     for section in signed(job):
         if section.kind == "secret":
             yield f"the secret {section.attributes.get('name', '')} is sealed for {section.attributes.get('to', 'somebody')}"
         elif section.kind == "script" and section.attributes.get("enc") == "age":
             yield f"the script is sealed for {section.attributes.get('to', 'somebody')}"
-        elif section.kind == "needs":
+        elif section.kind == "needs" and needs:
             yield from (f"it needs {row[2]}: {row[1]} bytes, sha256 {row[0]}" for row in section.rows() if len(row) > 2)
         elif section.kind == "call":
             yield f"it calls the interface {section.table().get('interface', '')} of its builder"

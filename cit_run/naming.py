@@ -17,6 +17,7 @@ from .cit_format import body, clock, store
 from .cit_format.errors import IO, NOT_FOUND, USAGE, CitError
 
 STASHED = "stashed"  # in a job's record
+TRY = "try"  # in the cit home: a work/ and a store/ of what is only tried here
 
 
 class Job(NamedTuple):
@@ -167,16 +168,20 @@ def mended(folder: str, found: Iterable[store.Given]) -> list[str]:
 
 
 def job_here(account: str) -> Job | None:
-    """The job that this process is part of, if it is one of this account: by cit's own link beside its workspace."""
-    workspace = os.environ.get("CIT_WORKSPACE", "")
-    home, slot = os.path.split(workspace)
+    """The job that this process is part of, if it is one of this account, or tried there: by cit's own link beside its workspace."""
+    home, slot = os.path.split(os.environ.get("CIT_WORKSPACE", ""))
+    work = os.path.dirname(home)
     try:
         record = os.path.basename(os.readlink(f"{home}/.{slot}"))
     except OSError:
         return None
-    if os.path.realpath(os.path.dirname(home)) != os.path.realpath(f"{account}/work") or not record.endswith(".run"):
-        return None
-    return Job(record[: -len(".run")], f"{account}/work/{record}")
+    own = next((each for each in (account, f"{account}/{TRY}") if os.path.realpath(f"{each}/work") == os.path.realpath(work)), "")
+    return Job(record[: -len(".run")], f"{own}/work/{record}") if own and record.endswith(".run") else None
+
+
+def folder_of(account: str, job: Job | None) -> str:
+    """The store that names are given in: this account's; of a job that is only tried the one beside it."""
+    return f"{os.path.dirname(os.path.dirname(job.record)) if job else account}/{store.FOLDER}"
 
 
 def noted(job: Job, digest: str, size: int, called: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import fetching, plan, unpack
+from . import fetching, naming, plan, unpack
 from .checkout import FAILED_HERE, INPUT, tell
 from .cit_format import address, body, clock, messages, reader, store
 from .cit_format.document import Document
@@ -86,15 +86,17 @@ def fetched(account: str, each: Need) -> str:
 
 def laid_out(account: str, wanted: list[Need], workspace: str, out: int) -> None:
     """All that a job needs, at its place. 75 where something cannot be had now."""
-    folder = f"{account}/{store.FOLDER}"
-    for each in missing(folder, wanted):
+    folder, other = f"{account}/{store.FOLDER}", f"{os.path.dirname(account)}/{store.FOLDER}"  # of what is tried, and of the account that tries it
+    tried = os.path.basename(account) == naming.TRY
+    for each in [each for each in missing(folder, wanted) if not tried or store.size(other, each.sha256) != each.size]:
         why = fetched(account, each)
         if why:
             raise CitError(LATER, f"{each.path} ({each.sha256[:10]}) cannot be had: {why}", "who has it: cit stash --list, or cit fetch, there")
     top = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for each in wanted:
-            put(fetching.opened(folder, each.sha256), unpack.parts_of(each.path), top)
+            here = folder if store.size(folder, each.sha256) is not None else other if tried else folder
+            put(fetching.opened(here, each.sha256), unpack.parts_of(each.path), top)
             tell(out, f"needs {each.path}: {each.sha256}, {clock.size_text(each.size)}")
     except FileNotFoundError as error:
         raise CitError(LATER, f"{error.filename} went just now", "it is tried again") from None

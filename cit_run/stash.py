@@ -64,9 +64,8 @@ def put(path: str, folder: str) -> tuple[str, int]:
         os.close(fd)
 
 
-def stashed(name: str, path: str, key: str, replace: bool, account: home.Account, job: naming.Job | None) -> None:
+def stashed(name: str, path: str, key: str, replace: bool, folder: str, job: naming.Job | None) -> None:
     """Put one thing there under its name. With a key the first one stays: all with this configuration share it."""
-    folder = str(account / store.FOLDER)
     digest, size = put(path, folder)
     counts = naming.give(folder, name, key, digest, job.own if job else home.person(), first_stays=bool(key) and not replace)
     if counts != digest:
@@ -164,9 +163,9 @@ def main(
     if looks:
         return looks[0](str(account / store.FOLDER))
     job, digest = naming.job_here(str(account.path.absolute())), naming.key_of(key or [])
-    may_stash(job, f"{account.path}/work")
+    may_stash(job, os.path.dirname(job.record) if job else "")
     for name, path in wishes:
-        stashed(name, path, digest, replace, account, job)
+        stashed(name, path, digest, replace, naming.folder_of(str(account.path.absolute()), job), job)
     return OK
 
 

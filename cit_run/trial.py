@@ -25,7 +25,7 @@ from .shim import Shim
 
 FOLDER = "try"  # in the cit home
 LEFT_OUT = ("restart", "workspace", "check", "hold-on-failure", "array")  # keys that mean the queue, or the place where it was
-HERE = ("secret", "reply", "needs")  # sections that need its builder
+HERE = ("secret", "reply")  # sections that need its builder
 
 
 # --- decisions ------------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def main(
         raise CitError(DENIED, "its author is not known here", "cit try --commands shows what it would run; --anyone runs it", job.label)
     if "array" in job.table("job") and task is None:
         raise CitError(USAGE, f"an array: {job.table('job')['array']}", "cit try --task N runs one of its tasks", job.label)
-    for each in commands.missing(job):
+    for each in commands.missing(job, needs=False):
         messages.tell("warning", f"not here: {each}", job.label)
     script = next((each for each in signed(job) if each.kind == "script"), None)
     if script is not None and script.attributes.get("enc") == "age":

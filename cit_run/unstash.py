@@ -87,7 +87,10 @@ def main(
     where = [word for word in rest if word[:1] != "@"]
     if len(places) > 1 or len(where) > 1 or what[:1] == "@":
         raise CitError(USAGE, "one thing from one builder into one directory", "cit unstash NAME|SHA256 [DIR] [@BUILDER]")
-    folder, digest = str(home.own_account() / store.FOLDER), naming.key_of(key or [])
+    account, digest = str(home.own_account().path.absolute()), naming.key_of(key or [])
+    folder = naming.folder_of(account, naming.job_here(account))
+    if not found(folder, what, digest):
+        folder = f"{account}/{store.FOLDER}"  # what is only tried may use what is here
     name = what if not store.SHA256.fullmatch(what) else next((each.name for each in store.history(folder) if each.sha256 == what), what)
     have = found(folder, what, digest) or (fetched(folder, places[0], what, digest) if places else "")
     if not have:

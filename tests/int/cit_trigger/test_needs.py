@@ -85,3 +85,19 @@ def test_place_of_a_job_built_elsewhere_goes_with_it(lived: Lived) -> None:
     assert need.place == "ssh://build@moon" and sections([]) == []
     written = document.section("needs", "tsv", b"x\n", **{"from": need.place})
     assert b"from=ssh://build@moon" in written
+
+
+def test_what_is_only_tried_has_its_needs_and_stashes_beside(lived: Lived) -> None:
+    script = "#!/bin/sh\nset -e\ncat d/a; cit unstash c got; cat got/c; echo mine >mine; cit stash mine c=mine; cit unstash c again; cat again/c\n"
+    raw = lived.completed("cit-trigger", "--need", "made:lib/a=d/a", "--script", "-", stdin=script.encode()).stdout
+    (lived.directory / "job.cit").write_bytes(raw)
+    said = lived.completed("cit-try", "job.cit")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.decode().split("\n")[1:4] == ["a", "got/c", "a"] and said.stdout.endswith(b"\nagain/c\nmine\n"), said.stdout
+    names = {name.name for name in (lived.path / "store" / "names").iterdir()}
+    assert "mine" not in names and (lived.path / "try" / "store" / "names" / "mine").read_text() == "mine\n"
+    assert (lived.path / "store" / "names" / "c").read_text() == "a\n", "what is tried changes no name"
+    raw = lived.completed("cit-trigger", "--need", f"{'0' * 64}:7=z", "--", "true").stdout
+    (lived.directory / "job.cit").write_bytes(raw)
+    said = lived.completed("cit-try", "job.cit")
+    assert said.returncode == 75 and b"cannot be had" in said.stdout, (said.returncode, said.stdout, said.stderr)
