@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.cluster.machine import within
+from tests.cluster.machine import Account, within
 
 
 def test_a_cluster_made_by_verbs(lan) -> None:
@@ -34,4 +34,28 @@ def test_a_cluster_made_by_verbs(lan) -> None:
     ada.sh("cit push --wait -q -J hello -- sh -c 'hostname; exit 3'", status=3)
     assert ada.text("cit log hello") == "moon" and "\tFAILED\t3\t" in ada.text("cit report --tsv hello")
     assert ada.text("cit trace --tsv hello").count("\tgood\t") >= 6
+    strict_whatever_is_set(ada, moon, hub)
     within(10, "nothing runs any more on moon", lambda: machines["moon"].text("ps -o args= -u build", "root", status=None) == "")
+
+
+def strict_whatever_is_set(ada: Account, moon: Account, hub: Account) -> None:
+    """Verbs that go there with the person's own ssh know the keys that cit knows, and refuse others, without a question (PROMISE 24)."""
+    ada.sh("ssh-keygen -q -t ed25519 -N '' -f .ssh/login")
+    moon.sh("cat >>.ssh/authorized_keys", stdin=ada.sh("cat .ssh/login.pub").stdout)
+    ada.put(".ssh/config", "Host *\n IdentityFile ~/.ssh/login\n IdentitiesOnly yes\n StrictHostKeyChecking no\n")
+    verbs = {"cit shell hello -- id -un": "build", "cit rsync --log hello got; cat got": "moon"}
+    ours = ".cit/hosts/known_hosts"
+    known, other = ada.path(ours).read_text(), " ".join(hub.path(".cit/queues/main/seal.pub").read_text().split()[:2])
+    for verb, said in verbs.items():
+        ada.put(ours, known)
+        assert ada.text(verb).splitlines()[-1] == said
+        ada.sh("rm got", status=None)
+        for hosts in ("", f"{moon.address} {other}\n"):
+            ada.put(ours, hosts)
+            answer = ada.sh(verb, status=None)
+            assert answer.returncode and b"Host key verification failed" in answer.stderr and said.encode() not in answer.stdout, answer
+        assert not ada.path(".ssh/known_hosts").exists(), "nothing is learned"
+    ada.put(ours, known)
+    hub.put(".ssh/config", "Host *\n StrictHostKeyChecking no\n")
+    refused = hub.sh(f"cit replicate -n @main ada@{ada.machine.address}", status=69)
+    assert b"Host key verification failed" in refused.stderr
