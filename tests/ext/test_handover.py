@@ -82,6 +82,11 @@ def test_every_acknowledged_job_is_in_the_replica_once_and_a_replay_is_refused(p
     assert first is not None
     again = place.sh(f"cit-queue -q --to {place.replica}", stdin=job.raw[: first.end])
     assert 'state = "duplicate"' in again and ids(queue) == found
+    # The same ID with other bytes, signed by its author though they are, is a replay also where the queue is now.
+    unsigned = reader.parse(job.raw[: first.start].replace(b"@end job", b"cpus = 2\n@end job"))
+    other = home.signed(unsigned, keys.load(place.account / "id_ed25519"), str(job.table("job")["submitter"]), "cit-job")
+    refused = place.sh(f"cit-queue -q --to {place.replica}", status=77, stdin=other.raw)
+    assert "replay" in refused and ids(queue) == found
 
 
 def test_is_a_copy_made_in_mid_move_mended(place: Place) -> None:

@@ -94,6 +94,29 @@ def test_the_claim_of_a_stopped_process_is_its_own(tmp_path: Path) -> None:
         process.wait()
 
 
+def test_who_lives_is_known_by_the_lock_alone_whatever_pid_or_age_it_has(tmp_path: Path) -> None:
+    """A process of another pid namespace is the pid 1 of that, and its claim is hours old: it lives. After its death pid 1 lives here still."""
+    waiting = filled(tmp_path, 3)
+    inside = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", TAKER, str(waiting)]
+    process = subprocess.Popen(inside, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    if process.stdout.readline() != b"taken\n":
+        pytest.skip("no pid namespace can be made here")
+    try:
+        (claim,) = (waiting / ".claim").iterdir()
+        assert claim.name.split("~")[1] == "1"
+        for path in (claim, claim / "lock"):
+            os.utime(path, (time.time() - 5 * 3600,) * 2)
+        assert recover(waiting) == 0 and listing(waiting) == []
+    finally:
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 20
+    while recover(waiting) == 0:  # what unshare started dies a moment later
+        assert time.monotonic() < deadline
+    assert len(listing(waiting)) == 3
+
+
 def test_a_living_process_of_the_same_pid_does_not_keep_a_dead_claim(tmp_path: Path) -> None:
     """Pids come again; the lock does not."""
     waiting = filled(tmp_path, 1)
