@@ -117,6 +117,7 @@ class Pass:
         if self.arrivals.fd in found or timeout >= self.arrivals.pause:
             self.arrivals.clear()
             self.slots.look()
+            self.slots.wake()
             self.inbox = None
             self.obey()
         elif self.restless:
@@ -127,6 +128,7 @@ class Pass:
             if fd in sockets:
                 self.over(self.slots.heard(sockets[fd]))
         if self.slots.adopted:
+            self.slots.wake()
             self.over(self.slots.left())
 
     def note(self) -> None:
@@ -206,7 +208,7 @@ class Pass:
             first = self.waiting.pop(0)
             self.wishes = control.targets(self.account / "control")
             if not self.is_decided(first):
-                self.moves.append(self.slots.begin(first))
+                self.moves += self.slots.begin(first)
                 self.stirred = time.monotonic()
 
     def rests(self, mine: Attempt) -> bool:

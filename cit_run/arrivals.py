@@ -16,14 +16,15 @@ SAFETY = 30.0  # and where it does: another machine may write to a shared direct
 
 
 class Arrivals:
-    """`fd` is readable when a name has come into one of the directories, or a child process has ended; `pause` is how long to trust it (s)."""
+    """`fd` is readable when a name has come into one of the directories, or a child has ended or was stopped; `pause`: how long to trust it (s)."""
 
     def __init__(self, directories: list[Path]) -> None:
         self.fd, writing = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        signal.signal(signal.SIGIO, lambda *_: None)
+        for number in (signal.SIGIO, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
         self.pause = SAFETY
         self.watched = [os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for directory in directories]
         for directory in self.watched:

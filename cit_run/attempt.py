@@ -22,6 +22,7 @@ from . import (
     own_record,
     public,
     record,
+    recorded,
     restart,
     reuse,
     run_as,
@@ -298,11 +299,11 @@ def ended(
     """The job's document with all that its run has to say, signed by the builder; `other` where it ran on another machine than this."""
     directory = directory_of(attempt, place)
     rows = environment.described(base, attempt.job, directory, other.machine if other else ()) + noted(f"{place.record}/environment")
-    artefacts = keep.left_by(attempt.job, place)
+    artefacts, more = recorded.listed(keep.left_by(attempt.job, place))
     if not (ending.exit or ending.signal or ending.why):
         service.remember(place.record, os.path.basename(place.link), artefacts)
     why = (noted(f"{place.record}/why") or [("", "")])[0][0] if ending.why == "before" else other.why if other else ""
-    why = why or limits.why(attempt.said, ending) or (superseded(attempt, account) if ending.why == CANCEL else "")
+    why = why or limits.why(attempt.said, ending, more) or (superseded(attempt, account) if ending.why == CANCEL else "")
     restarts = other.restarts if other else ()
     said, at = own_record.said(attempt.job, place), service.url(account.path, account.settings, place.record)
     written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why, restarts, said, at)
@@ -317,11 +318,7 @@ def superseded(attempt: Attempt, account: home.Account) -> str:
 
 def noted(file: str) -> list[tuple[str, str]]:
     """The rows (at most two columns) that a step left in a file of the record; none where there is no file."""
-    try:
-        with open(file, "rb") as stream:
-            return [(row[0], row[1] if len(row) > 1 else "") for row in body.rows(stream.read())]
-    except FileNotFoundError:
-        return []
+    return [(row[0], row[1] if len(row) > 1 else "") for row in recorded.rows(file)]
 
 
 def not_begun(attempt: Attempt, why: str, account: home.Account, by: str, now: int) -> Document:

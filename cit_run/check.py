@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from . import record
+from . import record, recorded
 from .cit_format import body, clock, home, masks
 from .cit_format.document import Document
 from .shim import Ending
@@ -38,10 +38,10 @@ def patience(limit: int) -> float:
 def last_words(log: str) -> str:
     """The last line of a log that says anything, in printable letters; empty where there is none in the clear."""
     try:
-        with open(log, "rb") as stream:
+        with open(os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAIL))
             text = masks.hidden(stream.read(), masks.known(log)).decode("utf-8", "replace")
-    except FileNotFoundError:
+    except OSError:
         return ""
     lines = [" ".join("".join(letter if letter.isprintable() else " " for letter in line).split()) for line in text.split("\n")]
     return next((line[:SHOWN] for line in reversed(lines) if line), "")
@@ -49,11 +49,7 @@ def last_words(log: str) -> str:
 
 def why(directory: str) -> str:
     """What a step before the check has written down in the record: what the job needs cannot be had yet. Empty where it was the check."""
-    try:
-        with open(f"{directory}/why", "rb") as stream:
-            rows = body.rows(stream.read())
-    except FileNotFoundError:
-        return ""
+    rows = recorded.rows(f"{directory}/why")
     return rows[0][0] if rows and rows[0] else ""
 
 

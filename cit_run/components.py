@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from . import reuse
+from . import recorded, reuse
 from .checkout import FAILED_HERE, INPUT, tell
 from .cit_format import body, clock, masks, messages, reader
 from .cit_format.document import Document
@@ -225,10 +225,7 @@ def place_of(workspace: str, below: str, component: str, keys: dict[str, str]) -
 
 def remembered(record: Path) -> list[Row]:
     """The rows of a build before; none where it had no such command, so that all that there is counts as new."""
-    try:
-        return [(row[0], row[1], row[2]) for row in body.rows((record / FILE).read_bytes())]
-    except FileNotFoundError:
-        return []
+    return [(row[0], row[1], row[2]) for row in recorded.rows(f"{record}/{FILE}", recorded.WHOLE) if len(row) > 2]
 
 
 def main() -> None:

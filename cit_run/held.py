@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from . import recorded
 from .cit_format import body, clock
 from .cit_format.errors import CONFIG, CitError
 
@@ -35,7 +36,6 @@ def file(wanted: int, settings: Mapping[str, body.Value]) -> dict[str, bytes]:
 def until(record: str, ended: int) -> int:
     """Until when the workspace of a job that failed then stays (microseconds); 0 where it does not."""
     try:
-        with open(f"{record}/{HOLD}", "rb") as stream:
-            return ended + int(stream.read() or b"0")
-    except (FileNotFoundError, ValueError):
+        return ended + int(recorded.read(f"{record}/{HOLD}", 40) or b"0")
+    except ValueError:
         return 0

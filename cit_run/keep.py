@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import own_record, public, sealing, service
+from . import own_record, public, recorded, sealing, service
 from .cit_format import body, messages
 from .cit_format.errors import IO, CitError
 from .cit_format.globs import WILD, is_meant, matches, parts_of
@@ -143,10 +143,10 @@ def log_sealed(log: str, record: Path, to: list[Recipient]) -> list[Row]:
 
 def rows_of(record: str | Path, name: str = "artefacts") -> list[Row] | None:
     """The rows that this step left in a record; None where it was not run to its end."""
+    raw = recorded.read(f"{record}/{name}", recorded.WHOLE)
     try:
-        with open(f"{record}/{name}", "rb") as stream:
-            return [(row[0], row[1], row[2]) for row in body.rows(stream.read())]
-    except FileNotFoundError:
+        return [(row[0], row[1], row[2]) for row in body.rows(raw)] if raw is not None else None
+    except (CitError, ValueError, IndexError):
         return None
 
 
@@ -168,7 +168,7 @@ def leave(account: Path, own: str, workspace: str) -> None:
     """Keep what an attempt (`COPY-NAME`) has left. What is for some only is the only copy then; killed at any moment, it can be done again."""
     work, record, log = f"{account}/work", account / "work" / f"{own}.run", f"{account}/work/{own}.log"
     whose = sealing.rows(work, own)
-    globs = [row[0] for row in body.rows((record / "keep").read_bytes())] if (record / "keep").exists() else []
+    globs = [row[0] for row in recorded.rows(f"{record}/keep", recorded.WHOLE) if row]
     globs = globs if os.path.isdir(workspace) else []
     if not whose:
         rows = kept(workspace, globs, account / "store", f"work/{own}", lambda _: []) if globs else []

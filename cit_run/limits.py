@@ -99,8 +99,8 @@ def rlimits(settings: Settings) -> dict[str, int]:
     return {"RLIMIT_NOFILE": number(settings, "open-files", OPEN_FILES), "RLIMIT_NPROC": number(settings, "processes", PROCESSES)}
 
 
-def why(said: Mapping[str, body.Value], ending: Ending) -> str:
-    """What an end has to say about limits, in a sentence; empty where nothing."""
+def why(said: Mapping[str, body.Value], ending: Ending, unlisted: int = 0) -> str:
+    """What an end has to say about limits, in a sentence; empty where nothing. `unlisted`: kept files that its document cannot hold."""
     taken = clock.size_text(ending.usage.get("over", 0))
     told = []
     if ending.why == "memory":
@@ -114,6 +114,8 @@ def why(said: Mapping[str, body.Value], ending: Ending) -> str:
         told.append("killed, and not by cit: the kernel does that where a machine runs out of memory")
     if ending.usage.get("cut"):
         told.append(f"{clock.size_text(ending.usage['cut'])} of its output are cut out of the log (log-limit)")
+    if unlisted:
+        told.append(f"{unlisted} of the files that it keeps are not listed: they are too many for a document")
     return "; ".join(told)
 
 

@@ -15,7 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-from . import attempt, calls, conditions, cores, environment, finishing, flood, limits, record, recovery, run_as, secrets, slots, workspace
+from . import attempt, calls, conditions, cores, environment, finishing, flood, limits, processes, record, recovery, run_as, secrets, slots, workspace
 from .attempt import Attempt
 from .cit_format import arrays, clock, frame, home, masks, messages, names, reader, trust
 from .cit_format.document import Document
@@ -90,6 +90,7 @@ class Interrupt:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.came)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # a shim that a job has stopped is to go on
 
     def came(self, number: int, _: object) -> None:
         self.number = number
@@ -138,6 +139,10 @@ def attended(shim: Shim, mine: Attempt, place: Place, interrupt: Interrupt, show
         found, _, _ = select.select(listening, [], [], LOOK if hurried else None)
         if shim.socket.fileno() in found:
             break
+        if interrupt.fd in found:
+            os.read(interrupt.fd, 512)
+        if processes.state(shim.pid) == "T":
+            processes.told(shim.pid, signal.SIGCONT)
         if interrupt.number and not told:
             told = slots.signalled(place, signal.SIGTERM)
         if show:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from . import recorded
 from .cit_format import body, clock, store
 from .cit_format.errors import IO, NOT_FOUND, USAGE, CitError
 
@@ -199,10 +200,10 @@ def noted(job: Job, digest: str, size: int, called: str) -> None:
 
 def stashed_by(record: str) -> list[tuple[str, str, str]]:
     """What a job has stashed, as rows of the `artefact` section, as far as it is in the store."""
+    raw = recorded.read(f"{record}/{STASHED}")
     try:
-        with open(f"{record}/{STASHED}", "rb") as stream:
-            rows = rows_of(stream.read())
-    except FileNotFoundError:
+        rows = rows_of(raw) if raw is not None else []
+    except CitError:
         return []
     folder = f"{os.path.dirname(os.path.dirname(record))}/{store.FOLDER}"
     return [row for row in rows if str(store.size(folder, row[0])) == row[1]]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from . import attempt, keep, leftovers, sealing, secrets, workspace
+from . import attempt, keep, leftovers, processes, sealing, secrets, workspace
 from .attempt import Attempt
 from .cit_format import clock, home, messages, reader, spool
 from .cit_format.document import Document
@@ -48,6 +48,8 @@ def recover(account: home.Account) -> Found:
         elif ending is None and same_boot:
             found.waiting.append(mine)
         else:
+            if isinstance(ending, Ending):
+                bury(mine, place)
             found.ends.append(End(mine, place, ending if isinstance(ending, Ending) else lost(mine, place)))
     clear(account)
     return found
@@ -109,23 +111,33 @@ def standing(record: str) -> Ending | str | None:
     """How a job stands by its record: its end; `running`; `lost`, begun and nobody knows; None: never begun."""
     while True:
         status = read_status(record)
-        if status is not None and status.ending is not None:
-            return status.ending
-        if is_running(record):
+        if is_running(record):  # whatever stands there: a job can write there too
             return "running"
         if read_status(record) == status:  # else it began or ended between the two looks
-            return "lost" if status else None
+            return (status.ending or "lost") if status else None
+
+
+def bury(mine: Attempt, place: Place, is_sure: bool = False) -> None:
+    """Kill what is left of a job whose end its record tells: its session, if its program is still there; all of it where it `is_sure` that
+    the shim did not end by itself."""
+    status = read_status(place.record) or Status()
+    if is_sure or (status.pid and processes.start_time(status.pid) == status.start):
+        _kill(mine, place, status)
 
 
 def lost(mine: Attempt, place: Place) -> Ending:
     """The end of a job whose shim is dead; what is left of the job is killed first."""
     status = read_status(place.record) or Status()
-    marks = {"CIT_JOB_ID": mine.job.id, "CIT_ATTEMPT": str(mine.number), "CIT_WORKSPACE": place.workspace}
-    if not leftovers.ended(status, marks):
-        messages.tell("warning", "processes of a lost job cannot be killed", mine.job.label, f"look for CIT_JOB_ID={mine.job.id} in /proc/*/environ")
+    _kill(mine, place, status)
     secrets.clear(os.path.dirname(os.path.dirname(place.record)), os.path.basename(place.link))
     now = clock.now()
     return Ending(0, 0, "lost", status.begun, now, {})
+
+
+def _kill(mine: Attempt, place: Place, status: Status) -> None:
+    marks = {"CIT_JOB_ID": mine.job.id, "CIT_ATTEMPT": str(mine.number), "CIT_WORKSPACE": place.workspace}
+    if not leftovers.ended(status, marks):
+        messages.tell("warning", "processes of a lost job cannot be killed", mine.job.label, f"look for CIT_JOB_ID={mine.job.id} in /proc/*/environ")
 
 
 def is_same_boot(note: Path) -> bool:

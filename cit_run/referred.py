@@ -10,7 +10,8 @@ import contextlib
 import os
 from collections.abc import Collection, Iterator
 
-from .cit_format import body, clock, home, reader, store
+from . import recorded
+from .cit_format import clock, home, reader, store
 from .cit_format.document import Document
 from .cit_format.errors import CitError
 from .naming import STASHED
@@ -102,19 +103,15 @@ def digests(path: str) -> Iterator[str]:
 
 def opened(path: str) -> Iterator[Document]:
     """A document that may name digests."""
-    with contextlib.suppress(FileNotFoundError, CitError):
-        with open(path, "rb") as stream:
-            raw = stream.read()
+    with contextlib.suppress(CitError):
+        raw = recorded.read(path, recorded.WHOLE) or b""
         if any(mark in raw for mark in MARKS):
             yield reader.parse(raw)
 
 
 def noted(path: str) -> list[str]:
     """The digests that a job's record names."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        with open(path, "rb") as stream:
-            return [row[0] for row in body.rows(stream.read()) if row]
-    return []
+    return [row[0] for row in recorded.rows(path, recorded.WHOLE) if row]
 
 
 # --- the history again ----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import held, reuse, workspace
+from . import held, recorded, reuse, workspace
 from .checkout import FAILED_HERE, INPUT, tell
 from .cit_format import body, document, names, reader
 from .cit_format.document import Document
@@ -58,10 +58,10 @@ def record_of(work: str, own: str) -> tuple[str, str, int]:
 
 def document_of(record: str) -> Document:
     """The job that a record is of; 66 where it does not have it."""
-    try:
-        return reader.parse(Path(record, INPUT).read_bytes())
-    except FileNotFoundError:
-        raise CitError(NOT_FOUND, f"{os.path.basename(record)} does not say of which sources it was", "cit requeue runs it anew") from None
+    raw = recorded.read(f"{record}/{INPUT}", recorded.WHOLE)
+    if raw is None:
+        raise CitError(NOT_FOUND, f"{os.path.basename(record)} does not say of which sources it was", "cit requeue runs it anew")
+    return reader.parse(raw)
 
 
 def taken(work: str, own: str, job: Document, files: dict[str, bytes]) -> tuple[Place | None, str]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import environment, removal
+from . import environment, recorded, removal
 from .checkout import INPUT, tell
 from .cit_format import body, reader
 from .cit_format.document import Document
@@ -73,10 +73,10 @@ def _said(value: str | None) -> str:
 
 def owner_of(record: str) -> str:
     """Who may build upon what the job of this record left; empty: nobody."""
+    raw = recorded.read(f"{record}/{LEFT}", recorded.LISTED) or b""
     try:
-        with open(f"{record}/{LEFT}", "rb") as stream:
-            return body.rows(stream.readline())[0][1]
-    except (FileNotFoundError, IndexError, CitError):
+        return body.rows(raw[: raw.find(b"\n") + 1])[0][1]
+    except (IndexError, ValueError, CitError):
         return ""
 
 
@@ -118,16 +118,19 @@ def left(job: Document, found: Found) -> Iterator[tuple[str, ...]]:
 
 def remembered(record: str) -> tuple[dict[str, str], Found]:
     """What `left` in a record says: variables and files."""
-    rows = body.rows(Path(record, LEFT).read_bytes())
+    raw = recorded.read(f"{record}/{LEFT}", recorded.LISTED)
+    if raw is None:
+        raise FileNotFoundError(LEFT)
+    rows = body.rows(raw)
     return {row[1]: row[2] for row in rows if row[0] == "set"}, {row[1]: tuple(row[2:]) for row in rows if row[0] == "file"}
 
 
 def before(record: str) -> Before:
     """What a build is to go on from; nothing where it says nothing."""
     try:
-        [row] = body.rows(Path(record, BEFORE).read_bytes())
+        [row] = recorded.rows(f"{record}/{BEFORE}")
         return Before(row[0], row[1])
-    except (FileNotFoundError, ValueError, IndexError):
+    except (ValueError, IndexError):
         return Before("", "")
 
 
@@ -161,7 +164,7 @@ def objection(record: Path, workspace: str, base: str) -> str:
             or (why := difference(files, looked_at(workspace)))
             and f"{why} since the build before ended"
         )
-    except (OSError, CitError, IndexError) as error:
+    except (OSError, CitError, ValueError, IndexError) as error:
         return f"how the build before left it is not known ({error})"
 
 

@@ -105,7 +105,7 @@ def noted(so_far: Status, line: str) -> Status:
     """The status with one line more; ValueError, KeyError or CitError where it is none."""
     fields = line.split("\t")
     said = dict(field.partition(" ")[::2] for field in fields[2:])
-    if fields[1:2] == ["started"]:
+    if fields[1:2] == ["started"] and not so_far.shim:
         cores = tuple(int(core) for core in said.get("cores", "").split(",") if core)
         return so_far._replace(shim=int(said["shim"]), begun=clock.parse(fields[0]), cores=cores)
     if fields[1:2] == ["running"]:

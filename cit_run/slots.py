@@ -9,12 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Union
 
-from . import attempt, cores, limits, recovery, workspace
+from . import attempt, cores, limits, processes, recovery, removal, workspace
 from .attempt import Attempt
 from .cit_format import clock, control, home, lent, messages
 from .cit_format.errors import BUG, IO, OK, CitError, worst
 from .finishing import End
-from .shim import Shim, is_running, read_status
+from .shim import Ending, Shim, Status, is_running, read_status
 from .workspace import Place
 
 DEATHS = 3  # shims that may die before they have begun a job
@@ -27,6 +27,13 @@ class Running(NamedTuple):
     place: Place
     cores: Sequence[int] = ()
     since: float = 0.0  # monotonic; 0: longer than we are there
+    status: int = -1  # its record's `status`, open: whether it has begun is known whatever becomes of the file
+    shim: int = 0  # pid of its shim, where that is ours
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a shim has begun it."""
+        return self.status >= 0 and os.fstat(self.status).st_size > 0
 
 
 Over = Union[End, Attempt]  # a job that is over, or one that its shim never began
@@ -100,16 +107,34 @@ class Slots:
             lent.give_back(each.place.record)
         return True
 
-    def begin(self, wanted: Attempt) -> tuple[str, str, str]:
-        """Give a job its workspace and a shim; its line for the log of moves."""
-        place, before = attempt.laid_out(wanted, self.account, self.count, wanted.own)
+    def begin(self, wanted: Attempt) -> list[tuple[str, str, str]]:
+        """Give a job its workspace and a shim; its line for the log of moves. None where the disk has no room for it: the next pass tries again."""
+        try:
+            place, before = self.laid_out(wanted)
+        except (CitError, OSError) as error:
+            what = error if isinstance(error, CitError) else CitError(IO, str(error), "make room; the next pass begins the job", wanted.job.label)
+            self.status = worst(self.status, messages.complain(what, wanted.own))
+            return []
         shim = self.idle.pop() if self.idle else Shim(self.rlimits)
         own = self.cores(wanted)
-        self.running[shim] = Running(wanted, place, own, time.monotonic())
+        status = os.open(f"{place.record}/status", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.running[shim] = Running(wanted, place, own, time.monotonic(), status, shim.pid)
         order = limits.limited(attempt.order(wanted, place, self.base, before, self.account.path), wanted, self.account.settings, own, self.group)
         with contextlib.suppress(BrokenPipeError):  # it is heard of like any other shim that has died
             shim.give(attempt.order_as(order, self.account, wanted.job))
-        return wanted.own, "started", f"{workspace.short(place)}, cpus {wanted.cpus}"
+        return [(wanted.own, "started", f"{workspace.short(place)}, cpus {wanted.cpus}")]
+
+    def laid_out(self, wanted: Attempt) -> tuple[Place, list[list[str]]]:
+        """Workspace and record; where there is no room for them, what old builds have left goes first."""
+        try:
+            return attempt.laid_out(wanted, self.account, self.count, wanted.own)
+        except (CitError, OSError) as error:
+            old = workspace.aside(f"{self.account.path}/work")
+            if not old or (isinstance(error, CitError) and error.status != IO):
+                raise
+            for path in old:
+                removal.removed(path)
+            return attempt.laid_out(wanted, self.account, self.count, wanted.own)
 
     def cores(self, wanted: Attempt) -> list[int]:
         """The processors that a job keeps to, beside those that run."""
@@ -127,6 +152,13 @@ class Slots:
         """What a shim has told; where it is gone, its job's record knows more."""
         ending = shim.ended()
         running = self.running.pop(shim)
+        try:
+            return self.told(shim, running, ending)
+        finally:
+            os.close(running.status)
+
+    def told(self, shim: Shim, running: Running, ending: Ending | None) -> list[Over]:
+        """What an end is worth, or the silence of a shim that is gone."""
         if ending is None:
             shim.dismiss()
             return self.over(running)
@@ -137,6 +169,13 @@ class Slots:
             return []
         return self.over(running) if ending.why == "lost" else [End(running.attempt, running.place, ending)]
 
+    def wake(self) -> None:
+        """Have shims go on that somebody has stopped, as a job can: nobody else would hold it to its limits."""
+        for running in [*self.running.values(), *self.adopted]:
+            pid = running.shim or (read_status(running.place.record) or Status()).shim
+            if pid and processes.state(pid) == "T":
+                processes.told(pid, signal.SIGCONT)
+
     def left(self) -> list[Over]:
         """What has become of jobs whose shims are not ours, if anything."""
         gone = [running for running in self.adopted if recovery.standing(running.place.record) != "running"]
@@ -146,13 +185,18 @@ class Slots:
     def over(self, running: Running) -> list[Over]:
         """A job whose shim is gone: its record says how it ended, that it was lost, or that it never began."""
         ending = recovery.standing(running.place.record)
+        if ending is None and running.has_begun:
+            ending = "lost"  # it has removed what says so
         if ending is None:
             self.deaths += 1
             if self.deaths > DEATHS:
                 raise CitError(BUG, "shims end before they begin a job", "log/on-arrival of the account may say why")
             return [running.attempt]
         mine, place = running.attempt, running.place
-        return [End(mine, place, recovery.lost(mine, place) if isinstance(ending, str) else ending)]
+        if isinstance(ending, str):
+            return [End(mine, place, recovery.lost(mine, place))]
+        recovery.bury(mine, place, is_sure=running.shim > 0)  # a job can write there what it likes, and have killed its shim
+        return [End(mine, place, ending)]
 
     # --- wishes ---------------------------------------------------------------------------------------------------
 
@@ -164,13 +208,21 @@ class Slots:
             if mine.job.id in wished:
                 standing = control.look(self.account / "control", mine.job, mine.task, mine.number, self.account.signers, clock.now())
                 if standing.stops and mine.own not in self.cancelled:
-                    if signalled(running.place, signal.SIGTERM):
+                    if self.signalled(running, signal.SIGTERM):
                         self.cancelled.add(mine.own)
                     else:
                         told = False
                 elif standing.held is not None:
-                    told = signalled(running.place, signal.SIGUSR1 if standing.held else signal.SIGUSR2) and told
+                    told = self.signalled(running, signal.SIGUSR1 if standing.held else signal.SIGUSR2) and told
         return told
+
+    def signalled(self, running: Running, number: int) -> bool:
+        """Send a signal to the shim of a job. False where it has not begun."""
+        if not running.shim:
+            return signalled(running.place, number)
+        if running.has_begun:
+            processes.told(running.shim, number)
+        return running.has_begun
 
 
 def signalled(place: Place, number: int) -> bool:

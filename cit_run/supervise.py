@@ -22,6 +22,9 @@ from .status import ended_line, line, note
 from .watching import SOCKET, Job, Watch, asked, listen
 
 LATER = 75  # of a step before the program: what it needs is not there yet
+FORMAT, PLAIN, FOLDER = 0o170000, 0o100000, 0o040000  # of a file's mode: what it is; a plain file, a directory
+MOST = 64 << 20  # bytes of a file of a record
+AFTERWARDS = ("artefacts", "sealed")  # what is written when the job has ended
 LARGE = 4 << 20  # bytes of a log from which on the steps after a job are worth a process
 
 
@@ -96,6 +99,7 @@ def attended(job: Job) -> tuple[str, bool]:
         while True:
             try:
                 note(status, end)
+                restored(status, f"{job.record}/status")
                 return end, clean
             except OSError:  # a full disk must not cost the end: cit-run hears it, or we wait for room
                 if said(end):
@@ -103,6 +107,21 @@ def attended(job: Job) -> tuple[str, bool]:
                 time.sleep(1)
     finally:
         os.close(status)
+
+
+def restored(status: int, path: str) -> None:
+    """Have a job's `status` where it belongs, if the job has removed it."""
+    mine = os.fstat(status)
+    try:
+        there = os.lstat(path)
+        if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
+            return
+    except OSError:
+        pass  # it is gone
+    removed(path)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.write(file, os.pread(status, 1 << 16, 0))
+    os.close(file)
 
 
 def run(job: Job, status: int) -> tuple[str, bool]:
@@ -133,20 +152,52 @@ def run(job: Job, status: int) -> tuple[str, bool]:
     clean = processes.buried()
     watch.flood.look(time.monotonic(), True)
     watch.times.close()
+    tidied(job)
     short = watch.confined.close(exit_status or number)
     watch.why = watch.why or short
     ended = line("ended", exit=exit_status, signal=number, why=watch.why, wall_ms=wall, **dict(figures), **watch.over())
     if job.conceal and any(map(size_of, (job.log, f"{job.record}/events", f"{job.record}/parts.tsv"))):
         watch.bounded = False
-        watch.step(job.conceal, job.record)
+        watch.step(job.conceal, "/")
     for path in job.private:
         removed(path)
     if job.after and (job.always or size_of(job.log) > LARGE):
         watch.bounded = False
         for step in job.after:
-            watch.step(step, job.workspace)
+            watch.step(step, "/")
         clean = processes.buried() and clean
     return ended, clean
+
+
+def tidied(job: Job) -> None:
+    """In the record, and in place of the log, are plain files alone when nothing of the job is left: what else it has put there keeps nobody
+    waiting who reads it. What only the steps after it write is nothing that it can have written."""
+    if os.path.islink(job.record) or not os.path.isdir(job.record):
+        removed(job.record)
+        made(job.record)
+    for name in names(job.record):
+        path = f"{job.record}/{name}"
+        if path not in job.private and (name in AFTERWARDS or not is_plain(path)):
+            removed(path)
+    if not is_plain(job.log) or os.path.isdir(job.log):
+        removed(job.log)
+
+
+def names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def is_plain(path: str) -> bool:
+    """Whether it is a directory, or a plain file of a size that somebody may read: nothing that waits for a writer, or leads elsewhere."""
+    try:
+        about = os.lstat(path)
+    except OSError:
+        return False
+    kind = about.st_mode & FORMAT
+    return kind == FOLDER or kind == PLAIN and (about.st_size <= MOST or path.endswith(".log"))
 
 
 def made(directory: str) -> None:

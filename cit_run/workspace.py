@@ -163,7 +163,7 @@ def slot(work: str, home: str, number: int) -> Slot:
         status = read_status(record) if record else None
         if status and sealing.is_due(work, os.path.basename(record)[: -len(".run")]):
             return Slot(number, BUSY, 0.0)
-        if status and status.ending:
+        if status and status.ending and not is_running(record):
             end = status.ending
             if end.why == "check":  # nothing was built: as it was before
                 kept = os.path.exists(f"{record}/{KEPT}")
@@ -224,6 +224,16 @@ def cleared(home: str, number: int) -> list[str]:
     aside = f"{home}/.old-{number}-{time.time_ns()}"
     os.rename(workspace, aside)
     return [aside]
+
+
+def aside(work: str) -> list[str]:
+    """What builds before have left and no shim has removed yet."""
+    return [f"{work}/{name}/{old}" for name in os.listdir(work) if os.path.isdir(f"{work}/{name}") for old in aside_of(f"{work}/{name}")]
+
+
+def aside_of(home: str) -> list[str]:
+    """The same of one name."""
+    return [entry for entry in os.listdir(home) if entry.startswith(".old-")]
 
 
 def linked(target: str, link: str) -> None:

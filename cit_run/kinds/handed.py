@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from .. import status
+from .. import recorded, status
 from ..cit_format import clock
 
 
@@ -32,11 +32,7 @@ class Handed(NamedTuple):
 
 def read(record: str) -> Handed:
     """What a job's record says."""
-    try:
-        with open(f"{record}/handed", "rb") as stream:
-            lines = stream.read().decode("utf-8", "replace").split("\n")[:-1]
-    except FileNotFoundError:
-        return Handed()
+    lines = (recorded.read(f"{record}/handed") or b"").decode("utf-8", "replace").split("\n")[:-1]
     found = Handed()
     for line in lines:
         time, word, said = (*line.split("\t"), "", "")[:3]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from cit_run import limits, recorded
+from cit_run.cit_format import document
+from cit_run.shim import Ending, read_status
 from tests.int.cit_run.kit import Bench, is_alive, until
 
 # Each leaves processes behind in its own way, and notes their pids in the file that $MARK names.
@@ -20,6 +25,7 @@ LEFT_BEHIND = {
     "stopped": "sh -c 'echo $$ >>$MARK; kill -STOP $$; sleep 300' &",
     "clean environment": "env -i setsid sleep 300 & echo $! >>$MARK",
 }
+FILES = int(os.environ.get("CIT_TEST_FILES", "20000"))
 FORK_LOOP = """
 import os, sys, time
 if os.fork() == 0:
@@ -125,3 +131,143 @@ def test_zombies_of_a_job_are_waited_for(bench: Bench) -> None:
     job = bench.send("#!/bin/sh\ni=0; while [ $i -lt 100 ]; do (true &) ; i=$((i+1)); done\nsleep 0.3\nps -o stat= --ppid $PPID | grep -c Z\ntrue\n")
     bench.run()
     assert bench.log(job) == "0\n" and os.path.exists("/proc")
+
+
+# --- what a job does to its supervisor, its record and what lies around it --------------------------------------------------
+
+
+def shim_of() -> str:
+    """Shell: the pid of the job's own shim."""
+    return "$(sed -n 's/.*shim //p' .cit/status | cut -f 1)"
+
+
+OTHER = "#!/bin/sh\nuntil [ -e {stop} ]; do sleep 0.05; done\necho unharmed\nexit 4\n"
+HOSTILE = {  # script, and what its own end must be
+    "closes its descriptors": ("exec 0<&- 1>&- 2>&-; sleep 0.2", {"COMPLETED"}),
+    "stops its shim": (f"kill -STOP {shim_of()}; sleep 0.3; exit 3", {"FAILED"}),
+    "stops its shim again and again": (f"for i in 1 2 3 4 5 6 7 8 9; do kill -STOP {shim_of()}; sleep 0.05; done; exit 3", {"FAILED"}),
+    "removes its workspace": ("rm -rf $CIT_WORKSPACE; exit 3", {"FAILED"}),
+    "removes its record": ("rm -rf $(readlink -f .cit); exit 3", {"FAILED"}),
+    "removes its record and kills its shim": (f"s={shim_of()}; rm -rf $(readlink -f .cit); kill -9 $s; sleep 60", {"NODE_FAIL"}),
+    "has rubbish for a record": (
+        "cd .cit/; for f in status pid script environment why artefacts keep machine handed times left before stashed events parts.tsv hold; do"
+        " rm -rf $f; head -c 5000 /dev/urandom >$f; done; exit 3",
+        {"FAILED"},
+    ),
+    "has fifos for a record": (
+        "cd .cit/; for f in status pid script environment why artefacts keep machine handed times left before stashed events parts.tsv hold log; do"
+        " rm -rf $f; mkfifo $f; done; exit 3",
+        {"FAILED"},
+    ),
+    "has directories for a record": (
+        "cd .cit/; for f in status pid script environment why artefacts keep machine times left before stashed events hold; do"
+        " rm -rf $f; mkdir -p $f/x; done; exit 3",
+        {"FAILED"},
+    ),
+    "has links for a record": (
+        "cd .cit/; for f in status pid environment why artefacts keep times left before stashed events hold; do"
+        " rm -rf $f; ln -s /dev/zero $f; done; exit 3",
+        {"FAILED"},
+    ),
+    "tells its end before it has ended": (
+        "printf '2026-11-24T00:00:00.000Z\\tended\\texit 0\\tsignal 0\\twall-ms 1\\n' >>.cit/status; sleep 0.5; exit 3",
+        {"FAILED"},
+    ),
+    "names another shim as its own": (
+        "printf '2026-11-24T00:00:00.000Z\\tstarted\\tshim 1\\n' >.cit/status; sleep 0.2; exit 3",
+        {"FAILED"},
+    ),
+    "has a fifo for a log": ("echo x; l=$(ls -d ../../$CIT_JOB_ID*.log); rm $l; mkfifo $l; exit 3", {"FAILED"}),
+    "has a directory for a log": ("l=$(ls -d ../../$CIT_JOB_ID*.log); rm $l; mkdir $l; exit 3", {"FAILED"}),
+    "makes many processes": ("i=0; while [ $i -lt 300 ]; do (trap '' TERM; sleep 300) & i=$((i+1)); done; exit 3", {"FAILED"}),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_job_has_one_end_and_others_go_on(bench: Bench, tmp_path: Path, what: str) -> None:
+    """It has an end that says what is so; the job beside it has its own; the account goes on, and nothing of it is left running."""
+    script, states = HOSTILE[what]
+    job = bench.send(f"#!/bin/sh\necho ran >>{tmp_path}/mark\n{script}\n", document.section("keep", "tsv", b"*.txt\n"), name="hostile")
+    other = bench.send(OTHER.format(stop=tmp_path / "stop"), name="other")
+    started = bench.start("--slots", "2")
+    until(lambda: any(job.id in name for name in bench.names("finished")), "the end of a hostile job")
+    later = bench.send("#!/bin/sh\necho later\n", name="hostile")
+    until(lambda: any(later.id in name for name in bench.names("finished")), "a job after it, in its slot")
+    (tmp_path / "stop").touch()
+    assert started.wait(30) == 0, started.stderr and started.stderr.read()
+    result = bench.result(job)
+    assert result["state"] in states and (result["state"] != "FAILED" or result["exit"] == 3), result
+    assert (bench.result(other)["exit"], bench.log(other)) == (4, "unharmed\n")
+    assert (bench.result(later)["state"], bench.log(later)) == ("COMPLETED", "later\n")
+    bench.run()
+    assert (tmp_path / "mark").read_text() == "ran\n", "it ran once"
+    assert not holders(f"CIT_JOB_ID={job.id}".encode())
+
+
+def holders(mark: bytes) -> list[int]:
+    """The processes that were started with a variable."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0") and is_alive(int(entry)):
+                    found.append(int(entry))
+            except OSError:
+                continue
+    return found
+
+
+def test_forged_end_of_a_job_whose_pass_was_killed(bench: Bench, tmp_path: Path) -> None:
+    """What a job writes about its end is not believed while its shim lives; and when that is dead, nothing of the job is left behind such an end."""
+    forged = "2026-11-24T00:00:00.000Z\\tended\\texit 0\\tsignal 0\\twall-ms 1\\n"
+    job = bench.send(f"#!/bin/sh\nprintf '{forged}' >>.cit/status\ntouch {tmp_path}/there\nsleep 300\n")
+    started = bench.start()
+    until(lambda: (tmp_path / "there").exists())
+    status = read_status(str(bench.record(job)))
+    assert status is not None
+    started.kill()
+    started.wait()
+    second = bench.start()
+    until(lambda: (bench.account / "running" / ".lock").exists())
+    time.sleep(0.5)
+    assert second.poll() is None and bench.names("finished") == [], "its shim is alive: so it runs"
+    os.kill(status.shim, signal.SIGKILL)
+    assert second.wait(30) == 0
+    assert bench.names("finished") and not holders(f"CIT_JOB_ID={job.id}".encode())
+
+
+def test_many_files_and_deep_paths(bench: Bench) -> None:
+    """So many files and a path of 4,000 directories: removed for the next build."""
+    code = f"import os\nos.mkdir('m')\nfor i in range({FILES}): open('m/%d' % i, 'w').close()\nfor _ in range(4000): os.mkdir('d'); os.chdir('d')\n"
+    script = f"#!/usr/bin/env python3\n{code}"
+    job = bench.send(script, name="hostile")
+    again = bench.send("#!/bin/sh\nls -A | grep -v .cit\nexit 0\n", name="hostile")
+    bench.run("--slots", "1")
+    assert [bench.result(each)["state"] for each in (job, again)] == ["COMPLETED"] * 2
+    assert bench.log(again) == "" and [path.name for path in (bench.account / "work" / "hostile").glob(".old*")] == []
+
+
+def test_full_disk(bench: Bench, tmp_path: Path) -> None:
+    """A job fills the disk on which it runs: it has its end, and the next one, when its files have gone, runs."""
+    if os.getuid():
+        pytest.skip("mounts need root")
+    job = bench.send("#!/bin/sh\necho begun\nhead -c 100000000 /dev/zero >filler; echo more >second; exit 3\n", name="hostile")
+    other = bench.send("#!/bin/sh\necho ran\n", name="hostile")
+    work = bench.account / "work"
+    script = f"mount -t tmpfs -o size=4m tmpfs {work} && cit-run --from inbox --slots 1; s=$?; tar -C {work} -cf {tmp_path}/work.tar .; exit $s"
+    ended = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=120)
+    if "permission" in ended.stderr.lower() or "unshare" in ended.stderr:
+        pytest.skip("no mounts here")
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr, ended.stderr
+    assert (bench.result(job)["state"], bench.result(job)["exit"]) == ("FAILED", 3)
+    assert bench.result(other)["state"] == "COMPLETED"
+    bench.run()
+
+
+def test_list_of_files_that_is_too_long(bench: Bench) -> None:
+    """What a document cannot hold is left out of it, and it says how much."""
+    rows = [("0" * 64, "1", f"work/x/{number}") for number in range(1000)]
+    fitting, more = recorded.listed(rows, 80 * 500)
+    assert fitting == rows[: len(fitting)] and len(fitting) + more == 1000 and 400 < len(fitting) < 600
+    assert recorded.listed(rows) == (rows, 0)
+    assert "7 of the files that it keeps are not listed" in limits.why({}, Ending(0, 0, "", 0, 0, {}), 7)
