@@ -9,6 +9,7 @@ Pages: docs/stages/report.md
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import Optional
 
@@ -89,6 +90,10 @@ def script(job: Seen) -> str | None:
         return None
     if section.attributes.get("enc") == "age":
         return f"a sealed script, for {section.attributes.get('to', 'nobody')}"
+    if section.kind == "call":
+        said = section.table()
+        values = [(name, each) for name, value in said.items() if name != "interface" for each in (value if isinstance(value, list) else [value])]
+        return " ".join([f"call {said.get('interface')}", *(f"{name}={shlex.quote(_written(value))}" for name, value in values)])
     lines = section.body().decode("utf-8", "replace").rstrip("\n").split("\n")
     return "\n".join(lines[1:] if lines[0].startswith("#!") and len(lines) > 1 else lines)
 

@@ -107,6 +107,18 @@ def test_limits_are_slurms(login: Login) -> None:
     assert login.events(job) == ["received", "ended"]
 
 
+def test_a_call(login: Login) -> None:
+    """On the node the interface runs as everywhere; a parameter that does not fit, or no interface, needs no node to be told."""
+    from tests.int.cit_run.test_calls import ROWS, offer, send
+
+    offer(login, ROWS)
+    good, bad, other = send(login, {"version": "1.3"}), send(login, {"version": "x"}), send(login, {"interface": "other"})
+    login.visits(good, bad, other)
+    assert login.result(good)["state"] == "COMPLETED" and login.log(good) == "--version=1.3\0--tests=true\0"
+    assert (login.result(bad)["exit"], login.number(bad)) == (65, "") and "parameter version" in str(login.result(bad)["why"])
+    assert login.number(other) == "" and "void" in login.events(other)
+
+
 def test_hold_release_pause(login: Login, tmp_path: Path) -> None:
     """A wish about a pending job is told to Slurm; one about a running one reaches its supervisor."""
     job = login.send(f"#!/bin/sh\nuntil [ -e {tmp_path}/stop ]; do sleep 0.02; done\n", begin=Time(clock.now() + 3600 * clock.SECOND))

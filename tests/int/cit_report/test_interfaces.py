@@ -81,3 +81,15 @@ def test_there_and_back(cluster: Cluster) -> None:
     assert b"parameter whom is 'ben'" in stopped.stderr and b"not checked" not in stopped.stderr
     assert b"not checked" not in ada.sh("cit push --wait --call greet whom=Ben 'whom=Mary Ann'").stderr
     assert ada.text("cit log last") == "A very good day to you, Ben!\nA very good day to you, Mary Ann!"
+
+
+def test_a_list_follows_jobs_of_a_queue_elsewhere(cluster: Cluster) -> None:
+    """The end there is heard of here, fires once, and what was queued over there is not written again."""
+    ada = cluster.person
+    ada.put("after.triggers", "job once COMPLETED => -J after -- true\n")
+    fire = "cit-trigger --list after.triggers"
+    assert ada.text(fire) == ""
+    ada.sh("cit push --wait -J once -- true")
+    assert ada.text(f"{fire} | cit-queue --to @ | grep -c accepted") == "1"
+    ada.sh("cit wait after")
+    assert ada.text(fire) == "" and not list(ada.path("after.triggers.unsent").glob("*.cit"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from cit_run.cit_format import body, document, home, reader, spool
+from cit_run.cit_format import body, document, home, keys, reader, spool
 from cit_run.cit_format.document import Document
+from tests.conftest import CHECKOUT
 from tests.int.cit_run.kit import Bench
 from tests.int.cit_trigger.desk import NASTY
 
@@ -149,6 +151,12 @@ def test_a_public_view(bench: Bench) -> None:
     assert view.read_text() == "2 lines of --version=1.3\n"
     paths = [row[2] for section in bench.finished(job).all("artefact") for row in section.rows()]
     assert paths == [f"work/{job.id}.a1-called.log", f"work/{job.id}.a1-called.public"]
+    eve = keys.generate(bench.home / "eve", "eve@sun")
+    with open(bench.account / "allowed_signers", "a") as stream:
+        stream.write(f'eve@sun namespaces="cit-job" {eve.public.line}\n')
+    door = [str(CHECKOUT / "bin" / "cit-queue"), f"--door=log {job.id}.a1-called 0", "--role", "reader", "--for"]
+    seen = {who: subprocess.run([*door, who], capture_output=True, timeout=60).stdout for who in ("eve@sun", home.person())}
+    assert seen == {"eve@sun": b"2 lines of --version=1.3\n", home.person(): b"one\ntwo\n"}
     offer(bench, [*ROWS, VIEW], "echo secret; exit 3", "cat; exit 1")
     job = send(bench, {"version": "1.3"}, watch="all")
     bench.run()

@@ -38,6 +38,8 @@ ACTS = {
     "new": (None, None, Handed(), attempt.START, NO, False, turn.HAND_OVER),
     "new, but held": (None, None, Handed(), attempt.HOLD, NO, False, turn.BACK),
     "new, but cancelled": (None, None, Handed(), attempt.CANCEL, NO._replace(cancel=CANCEL), False, turn.NOT_BEGUN),
+    "new, but its call does not fit": (None, None, Handed(), attempt.FAULT, NO, False, turn.NOT_BEGUN),
+    "waits, and its interface is another one now": (None, WAITS, Handed("7"), attempt.FAULT, NO, False, engine.CANCEL),
     "forgotten there": (None, None, Handed("7"), attempt.START, NO, False, turn.ENDED_THERE),
     "forgotten there, too late": (None, None, Handed("7"), attempt.VOID, NO, False, turn.NOT_BEGUN),
     "forgotten there, still supervised": ("running", None, Handed("7"), attempt.START, NO, False, turn.WAIT),
