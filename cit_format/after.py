@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from . import attempts, clock, names, put, reader, refuse, spool, trust
+from . import arrays, attempts, clock, names, put, reader, refuse, spool, trust
 from .document import Document, Section
 from .errors import DATA, CitError
 from .reader import Faulty
 
 if TYPE_CHECKING:
+    from .arrays import Array
     from .home import Queue
 
 MOST = 100  # jobs that may follow one
@@ -77,32 +78,33 @@ def final_state(ended: Document, now: int) -> str:
     return str(end.table().get("state", "")) if end is not None and end.kind == "result" and not attempts.again(ended, now) else ""
 
 
-def due(queue: Queue, ended: Document, now: int) -> list[Document]:
-    """The jobs that follow a document which has ended; of an array they follow its last task."""
+def due(queue: Queue, ended: Document, now: int, name: names.FileName | None = None) -> list[Document]:
+    """The jobs that follow a document which has ended; of an array they follow its last task. `name`: its own in `done`, where it is the rest
+    of an array, of which no task was dealt out."""
     found = sections(ended)
     state = final_state(ended, now) if found else ""
-    if not state:
-        return []
-    given = trust.assignment(ended)
-    if given is not None and given.task is not None:
-        state = _of_array(queue, ended, given.task, state, now)
+    array = arrays.of(ended) if state else None
+    if array is not None:
+        given = trust.assignment(ended)
+        mine = name or names.FileName(ended.id, ended.name, "", given.task if given else None, given.attempt if given else None)
+        state = _of_array(queue, array, mine, state, now)
     return [following for section in found if state and section.attributes.get("on") in wanted(state) for following in jobs(section)]
 
 
-def _of_array(queue: Queue, ended: Document, task: int, state: str, now: int) -> str:
-    """How an array has ended: as the task that ended worst, COMPLETED where all did; empty as long as a task is under way."""
-    ranges = [part.partition("-") for part in str(ended.table("job").get("array", "")).partition("%")[0].split(",")]
-    tasks = {index for first, _, to in ranges for index in range(int(first), int(to or first) + 1)}
-    day = queue / "done" / clock.id_day(ended.id)
-    last: dict[int, names.FileName] = {}
+def _of_array(queue: Queue, array: Array, mine: names.FileName, state: str, now: int) -> str:
+    """How an array has ended, of which one part (a task, or what was left of it) has ended so: as the task that ended worst, COMPLETED where
+    all did; empty as long as a task is under way."""
+    day = queue / "done" / clock.id_day(mine.id)
+    last: dict[tuple[int, ...], names.FileName] = {array.left(mine): mine._replace(key="")}
     for parts in spool.documents(day):
-        if parts.id == ended.id and parts.task is not None:
-            last[parts.task] = max(last.get(parts.task, parts), parts, key=lambda each: each.attempt or 0)
-    if len({*last, task}) < len(tasks):
+        if parts.id == mine.id:
+            tasks = array.left(parts)
+            last[tasks] = max(last.get(tasks, parts), parts, key=lambda each: each.attempt or 0)
+    if len({task for tasks in last for task in tasks}) < len(array.tasks):
         return ""
     states = {state}
-    for index, parts in last.items():
-        if index != task:
+    for parts in last.values():
+        if parts != mine._replace(key=""):
             states.add(final_state(reader.parse((day / str(parts)).read_bytes()), now))
     if "" in states:
         return ""
@@ -110,14 +112,14 @@ def _of_array(queue: Queue, ended: Document, task: int, state: str, now: int) ->
     return sorted(failed)[0] if failed else "CANCELLED" if "CANCELLED" in states else "COMPLETED"
 
 
-def followed(queue: Queue, ended: Iterable[Document], now: int) -> list[Document]:
+def followed(queue: Queue, ended: Iterable[Document], now: int, name: names.FileName | None = None) -> list[Document]:
     """Everything that these ends call for: the next attempts wait, and the jobs that follow are accepted. What is new in the queue.
 
     To be called with what `done` has or is about to get, before the sender may forget it.
     """
     several = list(ended)
     again = attempts.put_again(queue, several, now)
-    following = [(job, each) for job in several for each in due(queue, job, now)]
+    following = [(job, each) for job in several for each in due(queue, job, now, name)]
     return [*again, *_accepted(queue, following, now)] if following else again
 
 

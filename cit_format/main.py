@@ -91,6 +91,18 @@ def upto_(
     return each_document(files, lambda document: write(upto.upto(document, stage, attempt)))
 
 
+@app.command("same")
+def same_(files: Files = FILES) -> int:
+    """What equal jobs have in common: ID, name, whose run may answer it, digest; TSV."""
+    from . import body, same
+
+    def told(job: Document) -> int:
+        wish = same.asked(job)
+        return write(body.row(job.id, job.name, wish or "-", same.digest(job) if wish else "-"))
+
+    return each_document(files, told)
+
+
 @app.command("verify")
 def verify(
     files: Files = FILES,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SUBMITTED = frozenset(
     ["job", "script", "call", "source", "bundle", "change", "env", "config", "files", "needs", "keep", "secret", "after", "reply", "grant"]
 )
-APPENDED = frozenset(["event", "assignment", "environment", "artefact", "result", "signature"])
+APPENDED = frozenset(["event", "assignment", "answer", "environment", "artefact", "result", "signature"])
 ALONE = frozenset(["control", "builder", "load", "jobs", "hosts", "handover", "ticket"])  # sections of documents that are no jobs
 LATER = 30 * clock.DAY  # the longest that a job may be valid
 SKEW = 5 * clock.MINUTE  # clocks differ by so much at most

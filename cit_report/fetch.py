@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import typer
 
-from . import far, look, opening, places, remote
+from . import answers, far, look, opening, places, remote
 from .cit_format import ask, clock, globs, messages, reply
 from .cit_format.document import Document
 from .cit_format.errors import DATA, NO, NOT_FOUND, OK, CitError, worst
@@ -205,7 +205,8 @@ def main(
 ) -> int:
     """Files that a job has kept, opened and checked."""
     messages.set_up("cit-fetch", quiet)
-    found = look.one(job, places.here(queue), clock.now(), remote.Asker())
+    asker = remote.Asker()
+    found = answers.ran(look.one(job, places.here(queue), clock.now(), asker), asker)
     files = wanted(kept(found.document), glob)
     if not files:
         said = f"it kept no {glob}" if glob != reply.ALL else "it kept no file" if found.told.get("ended") else f"it is {found.state}"

@@ -27,7 +27,7 @@ from .cit_format.errors import NO, OK, CitError
 from .places import Copy
 
 RECOVER, REMOVE, LOOK = "recover", "remove", "look"
-IN_QUEUE = {*home.QUEUE_DIRECTORIES, "queue.toml", "key", "key.pub", "seal", "seal.pub", "allowed_names", "allowed_signers", "revoked_keys"}
+IN_QUEUE = {*home.QUEUE_DIRECTORIES, "same", "queue.toml", "key", "key.pub", "seal", "seal.pub", "allowed_names", "allowed_signers", "revoked_keys"}
 IN_ACCOUNT = {
     *home.ACCOUNT_DIRECTORIES,
     "refused",

@@ -19,7 +19,7 @@ from .cit_format.signers import Signers
 
 SPEAKS = {  # what each role may write (docs/format/signatures.md)
     "cit-job": trust.SUBMITTED,
-    "cit-queue": frozenset(["event", "assignment", "result"]),
+    "cit-queue": frozenset(["event", "assignment", "answer", "result"]),
     "cit-result": frozenset(["event", "environment", "artefact", "result"]),
     "cit-control": frozenset(["control"]),
     "cit-builder": frozenset(["builder"]),
@@ -65,7 +65,8 @@ def fault(document: Document, signature: Section, spoken: list[Section], known: 
     if strange:
         return f"{proof.namespace} may not say {strange[0]}"
     ends = [str(section.table().get("state", "")) for section in spoken if section.kind == "result"]
-    if proof.namespace == "cit-queue" and any(state not in QUEUES_OWN for state in ends):
+    is_answer = any(section.kind == "answer" for section in spoken)  # then the run that answers tells (answers.py)
+    if proof.namespace == "cit-queue" and not is_answer and any(state not in QUEUES_OWN for state in ends):
         return f"the queue itself says {ends[-1]}, which only a builder can"
     given = [section.table() for section in document.all("assignment") if section.number < signature.number]
     if proof.namespace == "cit-result" and (not given or given[-1].get("key") != proof.key.fingerprint):

@@ -85,7 +85,7 @@ def seen(wanted: str, there: Home, now: int, asker: remote.Asker | None = None) 
         try:
             jobs = copies(wanted, there, asker)
             whole = _whole(wanted, jobs, there, now)
-            return [whole] if whole else [_opened(job, several, there, now, _task(wanted, several[0].file.name)) for job, several in jobs.items()]
+            return [whole] if whole else [opened(job, several, there, now, _task(wanted, several[0].file.name)) for job, several in jobs.items()]
         except FileNotFoundError:
             continue  # it moved on between the look and the opening
     raise CitError(NOT_FOUND, f"job {wanted} moves faster than it can be read", "try again")
@@ -120,7 +120,8 @@ def _whole(wanted: str, jobs: dict[str, list[Copy]], there: Home, now: int) -> S
     return Seen(document, copy.path, told, copy.place, several, there, known)
 
 
-def _opened(job: str, copies: list[Copy], there: Home, now: int, task: int | None = None) -> Seen:
+def opened(job: str, copies: list[Copy], there: Home, now: int, task: int | None = None) -> Seen:
+    """A job of which these are the copies; of an array this task."""
     copy = places.best(copies)
     with open(copy.path, "rb") as stream:
         document = reader.parse(stream.read())

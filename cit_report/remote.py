@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from . import places, relog, story
-from .cit_format import ask, attempts, body, clock, frame, glance, home, messages, names, reader, spool, trust
+from .cit_format import ask, attempts, body, clock, frame, glance, home, messages, names, reader, same, spool, trust
 from .cit_format.document import Document
-from .cit_format.errors import NOT_FOUND, CitError
+from .cit_format.errors import DENIED, NOT_FOUND, CitError
 from .places import Copy, Home
 
 ACTIVE = ("waiting", "held", "assigned", "sent")
@@ -112,7 +112,7 @@ class Asker:
         good: dict[str, list[Document]] = {}
         for identity, answer in answers.items():
             for document in answer:
-                error = heard.wrong(document, identity, queue)
+                error = heard.wrong(document, identity, queue) or self.unanswered(document, queue)
                 if error is None:
                     good.setdefault(identity, []).append(document)
                 elif identity not in self.wrong:
@@ -121,6 +121,17 @@ class Asker:
         for identity, found in good.items():
             keep(queue, identity, found, clock.now())
         return good
+
+    def unanswered(self, document: Document, queue: home.Queue) -> CitError | None:
+        """What is wrong with a job that the queue says another one's run answers; that run is heard of, and kept, too."""
+        from . import answers
+
+        given = same.answer(document) if document.kind == "job" else None
+        if given is None or given.job == document.id:
+            return None
+        why = answers.wrong(document, self.job(queue, given.job))
+        what = f"what queue @{queue.path.name} tells of it cannot be: {why}"
+        return CitError(DENIED, what, "it is not used; ask the queue's owner", document.label) if why else None
 
     def listing(self, queue: home.Queue) -> list[Copy] | None:
         """Every copy that the queue shows of what is on its way or refused; None where it does not answer."""

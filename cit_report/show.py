@@ -15,7 +15,7 @@ from typing import Optional
 
 import typer
 
-from . import far, first, look, own_words, places, remote, screen, story
+from . import answers, far, first, look, own_words, places, remote, screen, story
 from .cit_format import arrays, body, clock, messages
 from .cit_format.errors import NOT_FOUND, OK, CitError
 from .cit_format.parts import FOLDER
@@ -54,7 +54,9 @@ ASKED = (
 def facts(job: Seen) -> dict[str, screen.Value]:
     """Everything that is known of the job, in the order in which it is shown."""
     wanted = job.document.table("job") if job.document.kind == "job" else {}
-    log, workspace, own = job.log, job.work(), own_words.of_job(job)
+    run, answered = answers.told(job)
+    ran = run or job
+    log, workspace, own = ran.log, ran.work(), own_words.of_job(ran)
     held = first.held_until(wanted.get("hold-on-failure"), job.state, job.told.get("ended"))
     return {
         **job.told,
@@ -65,9 +67,10 @@ def facts(job: Seen) -> dict[str, screen.Value]:
         "signatures": [f"{each.attributes.get('by', '')} ({each.attributes.get('ns', '')})" for each in job.document.all("signature")],
         "events": own_words.lines(own),
         "parts": own_words.summary(own) or None,
-        "artefacts": [] if job.tally else kept(job),
+        "artefacts": [] if job.tally else kept(ran),
+        "answered": answered or None,
         "document": os.path.abspath(job.path),
-        "log": str(log) if log else job.told.get("log"),
+        "log": str(log) if log else ran.told.get("log"),
         "workspace": os.path.realpath(workspace) if workspace else None,
         "built": first.built(job.document),
         "held-until": None if held is None else body.Time(held),
@@ -115,6 +118,7 @@ def page(job: Seen, now: int) -> list[tuple[str, str]]:
         ("runs", shortened(screen.text(known["script"]), 6)),
         *times(told, now),
         ("took", took(told)),
+        ("answered", screen.text(known["answered"])),
         ("document", str(known["document"])),
         ("says", listed(known["events"])),
         ("parts", screen.text(known["parts"])),

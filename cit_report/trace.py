@@ -17,7 +17,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import look, places, remote, screen, vouching
+from . import answers, look, places, remote, screen, vouching
 from .cit_format import clock, home, messages, own_events, sshsig, trust
 from .cit_format.document import Document, Section
 from .cit_format.errors import DENIED, OK, CitError, worst
@@ -134,6 +134,8 @@ def statement(section: Section) -> tuple[str, str]:
     if section.kind == "assignment":
         said = section.table()
         return _iso(said.get("assigned")), f"assigned attempt {said.get('attempt')} to {said.get('builder')}"
+    if section.kind == "answer":
+        return "", f"answered by {section.table().get('document')}"
     if section.kind == "result":
         said = section.table()
         signal = f", signal {said.get('signal')}" if said.get("signal") else ""
@@ -167,6 +169,19 @@ def traced(
     return [{**row, "hosts": vouching.get(part.key)} for part in found for row in rows(part)], faults
 
 
+def with_runs(jobs: list[look.Seen], asker: remote.Asker) -> Iterator[tuple[look.Seen, str | CitError | None]]:
+    """Jobs, each with what is wrong with the answer by another's run, if there is one and it is wrong; after it that run, with whom it answers."""
+    for job in jobs:
+        try:
+            run = answers.run_of(job, asker) if answers.is_answered(job) else None
+        except CitError as error:
+            yield job, error
+            continue
+        yield job, None
+        if run:
+            yield run, job.document.label
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +202,9 @@ def main(
     there = places.here(queue)
     asker = remote.Asker()
     status, lines, told = OK, [], []
-    for job in [each for wanted in jobs or ["last"] for each in look.seen(wanted, there, clock.now(), asker)]:
+    for job, answered in with_runs([each for wanted in jobs or ["last"] for each in look.seen(wanted, there, clock.now(), asker)], asker):
+        if isinstance(answered, CitError):
+            status = worst(status, messages.complain(answered))
         lists, revoked = ([signers_file], []) if signers_file else vouching.lists(job.document, there)
         alias = vouching.alias(job.document, there)
         known = vouching.merged(lists, alias=alias)
@@ -201,7 +218,9 @@ def main(
         if not faults:
             by = sorted({str(row["hosts"]) for row in found if row["hosts"]})
             keys = f"; keys of {' and '.join(by)}" if by else ""
-            told.append(f"{job.document.label}: all {sum(1 for _ in job.document.all('signature'))} signatures hold{keys}")
+            count = sum(1 for _ in job.document.all("signature"))
+            whose = f", and it is the run that answers {answered}" if isinstance(answered, str) else ""
+            told.append(f"{job.document.label}: all {count} signatures hold{keys}{whose}")
     status = worst(status, DENIED) if asker.wrong else status
     now = clock.now()
     shown = [{**row, "when": screen.when(clock.parse(str(row["time"])), now) if row["time"] else None} for row in lines]

@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import again, far, first, look, own_words, places, queues, remote, screen, story, tally, weighed
+from . import again, answers, far, first, look, own_words, places, queues, remote, screen, story, tally, weighed
 from .cit_format import clock, control, glance, home, journal, masks, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
@@ -63,6 +63,8 @@ def pending(job: Seen, now: int) -> Answer:
     if copy.place == "waiting" and queue:
         reasons = explained(queue, job.document.id)
         before = sum(1 for name in spool.listing(queue / "waiting") if name < str(copy.file))
+        if reasons[:1] and reasons[0].startswith("the same runs already"):
+            return Answer(reasons[0])
         jobs = "" if reasons else f"; {before} before it" if before else "; it is the next"
         told = [line for line in reasons if not _BEFORE.match(line)]
         if told and all(": never: " in line for line in told):
@@ -182,8 +184,9 @@ def answer(job: Seen, now: int) -> Answer:
     """Why a job is as it is."""
     if job.tally:
         return of_array(job, job.tally)
-    log = job.work(".log")
-    todo = steps(job.state, job.short, job.log is not None)
+    run, answered = answers.told(job)
+    log = (run or job).work(".log")
+    todo = steps(job.state, job.short, (run or job).log is not None)
     if job.state in ("PENDING", "HELD") and job.copies:
         found, copy = pending(job, now), places.best(job.copies)
         if copy.place == "held" and copy.file.sequence != names.NEVER:
@@ -198,7 +201,9 @@ def answer(job: Seen, now: int) -> Answer:
         return Answer(f"it runs on {screen.line(job.told.get('builder'))}{since}{may}", "it says:" if lines else "", lines[-1:], todo)
     lines = tail(log) if job.state != "COMPLETED" else ()
     limits = f" (time = {limit})" if limit else ""
-    sentence = how_it_ended(job.told, limits)
+    sentence = f"{how_it_ended(job.told, limits)}; it did not run: it is answered {answered}" if run else how_it_ended(job.told, limits)
+    if answered and not run:
+        sentence = f"{sentence}; but {answered}"
     runs = script(job) if job.state == "FAILED" and job.told.get("exit") in (126, 127) else None
     if runs and not lines:
         return Answer(sentence, "what it ran:", tuple(runs.split("\n")[:TAIL]), todo)

@@ -1,4 +1,4 @@
-"""Ends that no builder can say, so that the queue says them itself: cancelled or too late before a start, lost after silence.
+"""Ends that no builder says, so that the queue says them itself: cancelled or too late before a start, lost after silence, answered by another's run.
 
 Appends: an event, a result, a cit-queue signature. Side effect: the job lies in `done`.
 Pages: docs/stages/schedule.md, docs/format/environment-artefact-result.md
@@ -17,6 +17,7 @@ from .cit_format import after, body, clock, document, home, journal, names, read
 from .cit_format.body import Value
 from .cit_format.document import Document
 from .cit_format.errors import CitError
+from .cit_format.same import Answer
 
 GRACE = "1h"  # of silence, after the latest moment at which a result can be due (queue.toml: grace)
 WORDS = {"CANCELLED": "cancelled", "DEADLINE": "deadline", "NODE_FAIL": "lost"}
@@ -33,6 +34,9 @@ class End(NamedTuple):
     state: str
     why: str
     moment: int
+    answer: Answer | None = None  # the run of another job is this one's, too,
+    exit: int = 0  # which ended so
+    signal: int = 0
 
 
 # --- decisions ----------------------------------------------------------------------------------------------------------
@@ -57,8 +61,8 @@ def ended(job: Document, queue: home.Queue, end: End) -> Document:
     moment = body.Time(end.moment)
     result = {
         "state": end.state,
-        "exit": 0,
-        "signal": 0,
+        "exit": end.exit,
+        "signal": end.signal,
         "attempt": given.attempt if given else 0,
         "task": given.task if given else None,
         "started": moment,
@@ -66,8 +70,10 @@ def ended(job: Document, queue: home.Queue, end: End) -> Document:
         **dict.fromkeys(FIGURES, 0),
         "why": end.why,
     }
-    event = document.section("event", "tsv", journal.event("schedule", WORDS[end.state], end.why, end.moment))
-    said = job.extended(event, document.section("result", "toml", body.toml(result)))
+    word = "answered" if end.answer else WORDS[end.state]
+    event = document.section("event", "tsv", journal.event("schedule", word, end.why, end.moment))
+    answer = [document.section("answer", "toml", body.toml(end.answer._asdict()))] if end.answer else []
+    said = job.extended(event, *answer, document.section("result", "toml", body.toml(result)))
     return home.signed(said, queue.signer, queue.identity, "cit-queue")
 
 
@@ -89,7 +95,7 @@ def finish(queue: home.Queue, state: str, found: list[End]) -> None:
             if target.exists():
                 claim.drop(end.name)  # its own end came meanwhile
                 continue
-            new = bool(after.followed(queue, [job], end.moment)) or new
+            new = bool(after.followed(queue, [job], end.moment, names.parse(target.name))) or new
             spool.make_directory(target.parent)
             claim.move(end.name, target.parent, target.name, job.raw)
             moves.append((files.job_of(target.name), end.state, end.why))

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from . import transport, wishes
+from . import equal, transport, wishes
 from .builders import brief
 from .carry import Ways
 from .cit_format import body, control, handover, home, reader, spool
@@ -84,7 +84,8 @@ class Errands:
         self.round.hand_over(place, "put-control", [errand.document for errand in errands], answered)
 
     def _wishes(self) -> tuple[dict[str, list[Errand]], set[str]]:
-        """The wishes in control/ that their job's builder does not have yet, by builder; and the file names of all of them."""
+        """The wishes in control/ that their job's builder does not have yet, by builder; and the file names of all of them. A run for which
+        others wait is not cancelled."""
         asked = control.targets(self.queue / "control")
         wanted: dict[str, dict[str, None]] = {}
         for target, copies in wishes.copies(self.queue, set(asked)).items() if asked else ():
@@ -94,8 +95,14 @@ class Errands:
                     if builder in self.ways.builders:
                         names = [name for name in asked[target] if (name, builder) not in self.carried]
                         wanted.setdefault(builder, {}).update(dict.fromkeys(names))
+        shared = equal.waited_for(self.queue) if wanted else set()
         found = {
-            builder: [Errand(name, document) for name in names for document in control.read(self.queue / "control", [name])]
+            builder: [
+                Errand(name, document)
+                for name in names
+                for document in control.read(self.queue / "control", [name])
+                if not (name[:26] in shared and document.table("control").get("action") == "cancel")
+            ]
             for builder, names in wanted.items()
         }
         return found, {name for file_names in asked.values() for name in file_names}

@@ -19,17 +19,19 @@ from typing import Optional
 
 import typer
 
-from . import array, builders, choose, files, group, turn, wishes
+from . import array, builders, choose, equal, files, group, turn, wishes
 from .alone import alone
-from .cit_format import clock, command, control, frame, home, messages, names, reader, spool
+from .cit_format import clock, command, control, frame, home, messages, names, reader, same, spool
 from .cit_format.builder import Builder, count
 from .cit_format.document import Document
 from .cit_format.errors import NOT_FOUND, OK, USAGE, CitError, worst
 from .cit_format.reader import Faulty
 from .dealer import Dealer
+from .equal import JOINED, Equals
+from .notes import Notes
 
 READS = {"assignment": "1", "builder": "1", "control": "1", "event": "1", "job": "1", "load": "1", "result": "1", "signature": "1"}
-WRITES = {"assignment": "1", "event": "1", "result": "1", "signature": "1"}
+WRITES = {"answer": "1", "assignment": "1", "event": "1", "result": "1", "signature": "1"}
 LOOK_AHEAD = 1000  # jobs that are looked at in vain in one pass
 
 
@@ -97,6 +99,10 @@ def explained(queue: home.Queue, wanted: str, look_ahead: int, listed: Path | No
         if state == "held" and parts is not None:
             print("held until it is released" if parts.sequence >= names.NEVER else f"held until {clock.iso(parts.sequence)}")
             continue
+        run = joined(queue, name, now)
+        if run:
+            print(f"the same runs already, as {run}: its end will be that of this job, too")
+            continue
         dealer = Dealer(queue, candidates, now, asks=False)
         dealt(dealer, queue, waiting[: min(before, look_ahead)])
         job = files.document(queue / state / name)
@@ -109,6 +115,14 @@ def explained(queue: home.Queue, wanted: str, look_ahead: int, listed: Path | No
             print(f"{count(before)} {'is' if before == 1 else 'are'} before it{beyond}")
         print("\n".join(weighed or ["the queue has no builder"]))
     return status
+
+
+def joined(queue: home.Queue, name: str, now: int) -> str:
+    """The job for whose run a waiting one waits, as people see it; empty where it waits for a builder."""
+    equals = Equals(queue, Notes(queue / "waiting"), now)
+    job = files.document(queue / "waiting" / name)
+    run = equals.run_of(same.digest(job)) if equals.fate(name, job) == JOINED else None
+    return run.job.label if run else ""
 
 
 def dealt(dealer: Dealer, queue: home.Queue, file_names: list[str]) -> None:
@@ -131,6 +145,7 @@ def main(
     listed: Optional[Path] = typer.Option(
         None, "--builders", metavar="FILE|DIR", help="As a filter: builder documents to choose from, instead of the queue's"
     ),
+    anew: bool = typer.Option(False, "--reindex", help="Make the links of same/ anew, by which equal jobs find each other's runs"),
     look_ahead: int = typer.Option(LOOK_AHEAD, "--look-ahead", min=1, help="The most jobs that a pass looks at in vain"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Say more; -vv with tracebacks"),
@@ -139,17 +154,22 @@ def main(
     messages.set_up("cit-schedule", quiet, verbose)
     if explain is not None:
         return explained(home.find_queue(queue), explain, look_ahead, listed)
+    if anew:
+        place = home.find_queue(queue)
+        with alone(place / ".schedule"):
+            equal.reindex(place)
+        return OK
     if source is None:
         if to is not None:
             raise CitError(USAGE, "--to without --from", "cit-schedule --from waiting --to assigned; without both it reads documents on stdin")
         return filtered(home.find_queue(queue), listed)
     if listed is not None:
         raise CitError(USAGE, "--builders with --from", "a queue's own builders lie in its builders/; --builders is for the filter")
-    place, waiting = files.spool_of(source, queue)
-    if place is None or waiting.name != "waiting":
+    of_queue, waiting = files.spool_of(source, queue)
+    if of_queue is None or waiting.name != "waiting":
         raise CitError(NOT_FOUND, f"{waiting} is no `waiting` of a queue", "cit-schedule --queue @NAME --from waiting --to assigned")
-    with alone(place / ".schedule"):
-        return turn.Pass(place, files.spool_of(to or "assigned", str(place.path))[1], look_ahead).run()
+    with alone(of_queue / ".schedule"):
+        return turn.Pass(of_queue, files.spool_of(to or "assigned", str(of_queue.path))[1], look_ahead).run()
 
 
 def run() -> None:

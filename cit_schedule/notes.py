@@ -3,6 +3,7 @@
 looked  2026-11-23T20:26:11Z     when the clock was last held against deadlines and silence
 builders  DIGEST                 of the builders, to which the rows below belong
 never  FILE NAME                 a job that none of them can ever take: said once, not opened again
+joined  FILE NAME=ID             a job that waits for the run of an equal one (equal.py)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Notes:
         self.looked = 0
         self.builders = ""
         self.never: set[str] = set()
+        self.joined: dict[str, str] = {}  # file names, and the ID of the job for whose run they wait
         try:
             self.before = self.path.read_bytes()
         except FileNotFoundError:
@@ -40,6 +42,9 @@ class Notes:
                     self.builders = value
                 elif word == "never":
                     self.never.add(value)
+                elif word == "joined":
+                    name, _, identity = value.partition("=")
+                    self.joined[name] = identity
 
     def about(self, builders: Iterable[Builder]) -> None:
         """Forget what was noted of other builders than these; what they have to do at present does not matter."""
@@ -51,9 +56,12 @@ class Notes:
 
     def keep(self, present: Iterable[str]) -> None:
         """Write the notes, if they changed; of file names those that are still there."""
-        if self.never:
-            self.never.intersection_update(present)
-        rows = [("looked", clock.iso(self.looked)), ("builders", self.builders), *(("never", name) for name in sorted(self.never))]
+        if self.never or self.joined:
+            there = set(present)
+            self.never.intersection_update(there)
+            self.joined = {name: identity for name, identity in self.joined.items() if name in there}
+        joined = [("joined", f"{name}={identity}") for name, identity in sorted(self.joined.items())]
+        rows = [("looked", clock.iso(self.looked)), ("builders", self.builders), *(("never", name) for name in sorted(self.never)), *joined]
         text = body.tsv(rows)
         if text != self.before:
             beside = self.path.with_name(f".notes.{os.getpid()}")

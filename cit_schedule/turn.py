@@ -20,6 +20,7 @@ from .cit_format.errors import DATA, DENIED, OK, CitError, worst
 from .cit_format.reader import Faulty
 from .dealer import Dealer
 from .ends import End
+from .equal import JOINED, Equals
 from .latest import Latest
 from .notes import Notes
 
@@ -95,6 +96,7 @@ class Pass:
         self.throttle = Throttle(queue)
         self.groups = group.Groups(queue)
         self.latest = Latest(queue, self.now)
+        self.equals = Equals(queue, self.notes, self.now)
         self.moves: list[tuple[str, str, str]] = []  # for the log
 
     def run(self) -> int:
@@ -111,7 +113,10 @@ class Pass:
         if self.latest.apply(waiting):
             waiting = spool.listing(self.queue / "waiting")
         if waiting and self.queue.settings.get("scheduling", True) is True:
-            self.assign_all(waiting)
+            answers = self.equals.answers(waiting[: self.look_ahead])
+            ends.finish(self.queue, "waiting", answers)
+            gone = {end.name for end in answers}
+            self.assign_all([name for name in waiting if name not in gone] if gone else waiting)
         self.notes.keep(waiting)
         self.groups.keep(frozenset(waiting))
         self.queue.note(self.moves, "schedule")
@@ -151,9 +156,11 @@ class Pass:
         for name in waiting:
             if looked >= self.look_ahead or not self.dealer.is_open:
                 break
-            if name in self.notes.never or self.groups.waits_still(name):
+            if name in self.notes.never or self.groups.waits_still(name) or self.equals.waits(name):
                 continue
             outcome = self.decided(name)
+            if outcome == JOINED:
+                continue
             if isinstance(outcome, Choice):
                 chosen.append(outcome)
                 size += len(outcome.job.raw)
@@ -169,9 +176,9 @@ class Pass:
         self.settle(chosen)
         ends.finish(self.queue, "waiting", late)
 
-    def decided(self, name: str) -> Union[Choice, End, Rest, None]:
-        """What becomes of a waiting job: a builder, its end, or nothing yet; an array's tasks are yet to be dealt out. What is faulty goes
-        to refused/."""
+    def decided(self, name: str) -> Union[Choice, End, Rest, str, None]:
+        """What becomes of a waiting job: a builder, its end, JOINED to an equal one's run, or nothing yet; an array's tasks are yet to be dealt
+        out. What is faulty goes to refused/."""
         path = self.queue / "waiting" / name
         try:
             arrival = files.read(path)
@@ -198,6 +205,9 @@ class Pass:
         superseded = self.latest.superseded(arrival)
         if superseded:
             return End(name, "CANCELLED", superseded, self.now)
+        fate = self.equals.fate(name, arrival)
+        if fate is not None:
+            return fate
         if self.closed(name, arrival):
             return None
         if rest is not None:
@@ -216,6 +226,7 @@ class Pass:
 
     def begins(self, job: Document, parts: names.FileName) -> None:
         """It counts as under way from now on."""
+        self.equals.begins(job)
         self.throttle.begins(job)
         self.groups.begins(job.table("job"), parts)
 

@@ -257,4 +257,3 @@ def fired(file: Path, queue: Optional[str], key: Optional[str], dry: bool) -> in
         return Pass(Asked(file.absolute(), options, dry), memory, around).run(text)
     finally:
         memory.lock.release()
-

@@ -68,13 +68,15 @@ def job_keys(given: Mapping[str, object], now: int) -> dict[str, object]:
             with_unit(key, str(value))
         elif key in ("begin", "deadline"):
             asked[key] = moment(key, str(value), now)
-        elif key not in ("cpus", "priority", "attempts", "hold", "nice", "latest-running", "tty"):  # these Typer has checked
+        elif key not in ("cpus", "priority", "attempts", "hold", "nice", "latest-running", "tty", "fresh"):  # these Typer has checked
             by_dictionary(key, value)
     begin, deadline = asked.get("begin"), asked.get("deadline")
     if isinstance(deadline, Time) and deadline <= max(now, begin if isinstance(begin, Time) else now):
         raise CitError(USAGE, f"the deadline {deadline} is over before the job can begin", "--deadline is a UTC time, or now+2h")
     if "latest-running" in asked and "latest" not in asked:
         raise CitError(USAGE, "--latest-running without --latest", "--latest WORD says of which jobs only the newest is wanted")
+    if "fresh" in asked and "same" not in asked:
+        raise CitError(USAGE, "--fresh without --same", "without it each job runs; --same mine has one run answer equal jobs of yours")
     if "retry-on" in asked and "attempts" not in asked:
         raise CitError(USAGE, "--retry-on without --attempts", "--attempts 2 allows one more start; without it nothing is started again")
     return asked

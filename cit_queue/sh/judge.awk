@@ -9,7 +9,7 @@
 BEGIN {
     FS = "\t"
     SUBMITTED = " job script call source bundle change env config files needs keep secret after reply grant "
-    APPENDED = " event assignment environment artefact result signature "
+    APPENDED = " event assignment answer environment artefact result signature "
     ALONE = " control builder load hosts ticket "
     MINUTE = 60000000
     DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -148,6 +148,18 @@ def test_an_array_has_ended_with_its_last_task(machine: Machine) -> None:
     assert following.id == next(after.jobs(after.sections(reader.parse(whole.raw + signature("cit-job")))[0])).id, "one failed, so it failed"
 
 
+def test_an_array_whose_rest_was_cancelled(machine: Machine) -> None:
+    """What was never dealt out is one part of it; always follows, once, when the last part has ended."""
+    machine.sh(f"cit-trigger -n -J always -- true >{machine.place}/always; cit-trigger -n -J success -- true >{machine.place}/success")
+    asked = f"--after always={machine.place}/always --after success={machine.place}/success"
+    done = machine.sh(f"cit-trigger -a 0-9%1 {asked} -- true | cit-queue -q --to @main")
+    first = reader.parse(done.stdout.encode())
+    machine.sh(f"{SCHEDULE}; {DELIVER}; cit-cancel {first.id}; {SCHEDULE}")
+    assert names_in(machine, "assigned") == [], "a task is still under way"
+    machine.sh(f"{DELIVER}; {RUN}; {HOME}")
+    assert names_in(machine) + names_in(machine, "assigned") == ["always"]
+
+
 # --- killed -------------------------------------------------------------------------------------------------------------
 
 
