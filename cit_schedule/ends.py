@@ -70,8 +70,8 @@ def ended(job: Document, queue: home.Queue, end: End) -> Document:
         **dict.fromkeys(FIGURES, 0),
         "why": end.why,
     }
-    word = "answered" if end.answer else WORDS[end.state]
-    event = document.section("event", "tsv", journal.event("schedule", word, end.why, end.moment))
+    word, detail = ("answered", end.why.removeprefix("answered ")) if end.answer else (WORDS[end.state], end.why)
+    event = document.section("event", "tsv", journal.event("schedule", word, detail, end.moment))
     answer = [document.section("answer", "toml", body.toml(end.answer._asdict()))] if end.answer else []
     said = job.extended(event, *answer, document.section("result", "toml", body.toml(result)))
     return home.signed(said, queue.signer, queue.identity, "cit-queue")

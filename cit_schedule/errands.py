@@ -101,7 +101,7 @@ class Errands:
                 Errand(name, document)
                 for name in names
                 for document in control.read(self.queue / "control", [name])
-                if not (name[:26] in shared and document.table("control").get("action") == "cancel")
+                if not (name[:26] in shared and document.table("control").get("action", "cancel") == "cancel")
             ]
             for builder, names in wanted.items()
         }

@@ -226,3 +226,18 @@ def test_out_of_reach_is_one_line_and_what_is_known(machines: loopback.Loopback,
     away = ada.sh("cit log bad", status=69)
     assert b"its log is on moon, at ssh://" in away.stderr and b"hint: cit log " in away.stderr
     assert time.monotonic() - began < 30
+
+
+# --- answered by another's run ------------------------------------------------------------------------------------------
+
+
+def test_an_answer_from_elsewhere_is_looked_at_before_it_is_believed(cluster: Cluster, ada: Account) -> None:
+    """The run that it names is fetched too; where that is another, the job has not ended for who waits."""
+    ada.sh("cit push -q --same mine -J built -- echo made; cit wait built; cit push -q --same mine -J again -- echo made; cit wait again")
+    assert "answered" in shown(ada, "cit show --tsv again") and ada.text("cit log again") == "made"
+    ada.sh("cit trace again")
+    (run,) = cluster.host.path(".").glob(".cit/queues/*/done/*/*-built.cit")
+    run.write_bytes(run.read_bytes() + b"@begin note 1 text\nhi\n@end note\n")
+    ada.sh("rm -rf .cit/queues/team/done/*/*-again.cit .cit/queues/team/done/*/*-built.cit")
+    told = ada.sh("cit wait --timeout 5s again", status=77)
+    assert b"another than the answer names" in told.stderr

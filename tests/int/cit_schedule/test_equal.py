@@ -245,3 +245,37 @@ def test_a_pass_that_answers_and_joins_killed_anywhere(machine: Machine) -> None
         assert (machine.states(answered), machine.states(first), machine.states(second)) == (["done"], ["assigned"], ["waiting"]), number
         assert same.answer(done(machine, answered)), number
         assert names.parse(machine.file(second, "waiting").name)
+
+
+# --- between people -------------------------------------------------------------------------------------------------
+
+
+def signed(machine: Machine, person: str, watch: str) -> str:
+    """A job for anyone's run by a person, with this `watch`, in the queue."""
+    text = f"echo x >> {machine.place}/marks"
+    made = f"cit-trigger -n -q --key {machine.place}/{person} --same anyone -- sh -c '{text}' | sed '/^same = /a watch = \"{watch}\"'"
+    done = machine.sh(f"{made} | cit-trigger --key {machine.place}/{person} --sign | cit-queue -q --to @main")
+    assert done.returncode == 0, done.stderr
+    return reader.parse(done.stdout.encode()).id
+
+
+def test_another_persons_run_answers_where_its_owner_opened_it(machine: Machine) -> None:
+    for person in ("ada", "ben"):
+        machine.sh(f"ssh-keygen -q -t ed25519 -N '' -f {machine.place}/{person}")
+        line = f'{person}@sun namespaces="cit-job" {(machine.place / f"{person}.pub").read_text()}'
+        for file in (machine.queue / "allowed_signers", machine.account / "allowed_signers"):
+            file.write_text(file.read_text() + line)
+    closed = signed(machine, "ada", "me")
+    machine.tick()
+    other = signed(machine, "ben", "me")
+    machine.schedule()
+    assert machine.states(other) == ["assigned"], "ada's run is hers"
+    machine.tick()
+    opened = signed(machine, "ada", "all")
+    machine.schedule()
+    assert machine.states(opened) == ["assigned"], "ben's run is his"
+    machine.tick()
+    last = signed(machine, "ben", "me")
+    machine.schedule()
+    given = same.answer(done(machine, last))
+    assert given is not None and given.job == opened != closed and marks(machine) == 3
