@@ -34,5 +34,5 @@ def end(
 def not_begun(name: str, mine: Attempt, noted: Handed, state: State | None, verdict: str, wished: control.Standing, why: str) -> End:
     """The end of a job that never began: cancelled, too late, given back, or a call that cannot be run (`why`)."""
     if verdict in turn.OVER:
-        return End(mine, None, None, verdict, why or wished.cancel.by if verdict == attempt.CANCEL and wished.cancel else "")
+        return End(mine, None, None, verdict, why or (wished.cancel.by if verdict == attempt.CANCEL and wished.cancel else ""))
     return End(mine, None, None, attempt.VOID, noted.declined or (f"{name}: {state.told}" if state else ""))
