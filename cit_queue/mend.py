@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .cit_format import attempts, clock, home, names, put, spool, trust
+from .cit_format import aging, attempts, clock, home, names, put, spool, trust
 from .cit_format.document import Document
 
 CLAIMED = ("waiting", "held", "assigned", "sent")
@@ -47,4 +47,20 @@ def whole(queue: home.Queue) -> int:
         count += spool.recover(queue / state)
     for state in SHELVES:
         spool.sweep_temporary(queue / state / ".tmp")
+    age(queue)
     return count
+
+
+def age(queue: home.Queue) -> None:
+    """What is too old in seen and refused goes; once a day."""
+    stamp, now = queue / "seen" / ".aged", clock.now()
+    try:
+        if now - os.stat(stamp).st_mtime * clock.SECOND < clock.DAY:
+            return
+    except FileNotFoundError:
+        pass
+    for _ in aging.aged(queue.path, queue.settings, now):
+        pass
+    spool.make_directory(queue / "seen")
+    with open(stamp, "wb"):
+        os.utime(stamp, (now / clock.SECOND, now / clock.SECOND))
