@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -103,6 +103,18 @@ def written(tasks: Sequence[int]) -> str:
         else:
             parts.append([task, task])
     return ",".join(f"{first}-{last}" if first != last else f"{first}" for first, last in parts)
+
+
+def runs(tasks: Iterable[int], whole: Sequence[int]) -> list[tuple[int, ...]]:
+    """These tasks in order, those together between which none of `whole`, all that the array has, is missing."""
+    wanted = set(tasks)
+    found: list[list[int]] = [[]]
+    for task in whole:
+        if task in wanted:
+            found[-1].append(task)
+        elif found[-1]:
+            found.append([])
+    return [tuple(several) for several in found if several]
 
 
 def spanned(parts: FileName, tasks: Sequence[int], whole: Sequence[int]) -> FileName:

@@ -11,12 +11,13 @@ import os
 from collections.abc import Iterator
 
 from . import mend
-from .cit_format import clock, configure, document, handover, home, messages, names, reader, sign, spool
+from .cit_format import arrays, clock, configure, document, handover, home, messages, names, reader, sign, spool
 from .cit_format.document import Document
 from .cit_format.errors import NO, CitError
 from .cit_format.put import ACCEPTED, DUPLICATE
 
 LIVE = ("waiting", "held", "assigned", "sent")
+UNDEALT = ("waiting", "held")  # where what is left of an array lies
 
 
 # --- decisions ------------------------------------------------------------------------------------------------------
@@ -44,8 +45,23 @@ def earlier(found: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
 
 
 def _mark(parts: names.FileName) -> str:
-    """What the copies of one attempt have in common; a job that was not assigned yet is attempt 1."""
-    return f"{parts.id}_{parts.task}.a{parts.attempt or 1}"
+    """What the copies of one attempt have in common; a job that was not assigned yet is attempt 1. Parts of an array are none of each other."""
+    return f"{parts.id}_{parts.span or parts.task}.a{parts.attempt or 1}"
+
+
+def overlapping(found: dict[str, list[str]]) -> dict[tuple[str, str], set[int]]:
+    """By (state, file name) of what is left of arrays: the tasks that have a document of their own in any state. So a copy may hold it that was
+    made while they were dealt out."""
+    files = [(state, name, parts) for state, names_in in found.items() for name, parts in ((name, names.parse(name)) for name in names_in) if parts]
+    dealt: dict[str, set[int]] = {}
+    for _, _, parts in files:
+        if parts.task is not None:
+            dealt.setdefault(parts.id, set()).add(parts.task)
+    return {
+        (state, name): {task for task in dealt[parts.id] if parts.concerns(task)}
+        for state, name, parts in files
+        if state in UNDEALT and parts.task is None and parts.id in dealt
+    }
 
 
 def steps(queue: home.Queue, door: str) -> list[str]:
@@ -74,6 +90,8 @@ def mended(queue: home.Queue) -> None:
     found["done"] = [name for day in days for name in spool.listing(day)]
     for state, name in list(earlier(found)):
         (queue / state / name).unlink(missing_ok=True)
+    for (state, name), dealt in overlapping(found).items():
+        without(queue, state, name, dealt)
     for place in [*(queue / state for state in LIVE), *days]:
         for name in spool.listing(place):
             job = reader.parse((place / name).read_bytes())
@@ -81,6 +99,26 @@ def mended(queue: home.Queue) -> None:
             if place.name == "waiting":
                 item = mend.described(queue, job)
                 seen(queue, job, item.mark, item.digest)
+
+
+def without(queue: home.Queue, state: str, name: str, dealt: set[int]) -> None:
+    """Leave of what is left of an array only tasks that were not dealt out."""
+    parts, path = names.parse(name), queue / state / name
+    array = arrays.of(reader.parse(path.read_bytes())) if path.exists() else None
+    if parts is None or array is None:
+        return
+    left = arrays.runs(set(array.left(parts)) - dealt, array.tasks)
+    with spool.Claim(queue / state) as claim:
+        raw = claim.take(name)
+        if raw is None:
+            return
+        for several in left[1:]:
+            claim.add(str(arrays.spanned(parts, several, array.tasks)), queue / state, raw)
+        if left:
+            claim.move(name, queue / state, str(arrays.spanned(parts, left[0], array.tasks)))
+            claim.settle()
+        else:
+            claim.drop(name)
 
 
 def seen(queue: home.Queue, job: Document, mark: str, digest: str) -> None:

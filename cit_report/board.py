@@ -35,9 +35,9 @@ COLUMNS = (
     screen.Column("elapsed-ms"),
     screen.Column("elapsed", "ELAPSED", right=True),
     screen.Column("when", "WHEN"),
-    screen.Column("tasks", "TASKS", right=True),
     screen.Column("submitter"),
     screen.Column("path"),
+    screen.Column("tasks", "TASKS", right=True),
 )
 FILE_COLUMNS = tuple(column for column in COLUMNS if column.key not in ("short", "elapsed"))
 

@@ -28,6 +28,7 @@ from .writer import Cleaner
 
 TAIL = 8  # lines of the log that are shown
 TAIL_BYTES = 8192
+_TURN = re.compile(r"one job of group |[0-9]+ of its tasks are under way")
 _BEFORE = re.compile(r"[0-9]+ jobs? (is|are) before it")
 
 
@@ -69,7 +70,8 @@ def pending(job: Seen, now: int) -> Answer:
         told = [line for line in reasons if not _BEFORE.match(line)]
         if told and all(": never: " in line for line in told):
             jobs = ", and none that there is can ever take it"
-        return Answer(f"it waits for a builder{jobs}", "what the scheduler says:" if reasons else "", tuple(reasons))
+        what = "its turn" if any(map(_TURN.match, told)) else "a builder"
+        return Answer(f"it waits for {what}{jobs}", "what the scheduler says:" if reasons else "", tuple(reasons))
     if copy.place == "assigned":
         return Answer(
             f"it is given to builder {builder}, and not handed over yet{_resting(queue, builder) if queue else ''}",

@@ -109,7 +109,7 @@ def explained(queue: home.Queue, wanted: str, look_ahead: int, listed: Path | No
         _, weighed = dealer.weighed(turn.checked(job, queue))
         gate = array.Throttle(queue).closed(job) or group.Groups(queue).closed(name, job.table("job"))
         if gate:
-            print(gate)
+            weighed = [gate]
         if before:
             beyond = f"; a pass looks at {look_ahead} that nobody can take now" if before >= look_ahead else ""
             print(f"{count(before)} {'is' if before == 1 else 'are'} before it{beyond}")

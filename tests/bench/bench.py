@@ -202,6 +202,35 @@ def depth() -> Iterator[Row]:
         assert builder.exists()
 
 
+def array() -> Iterator[Row]:
+    """10,000 tasks in one array, and 10,000 jobs: to be queued, and dealt out to one builder that has room for all."""
+    count = 10_000
+    wishes = {"an array of": ["-a", f"1-{count}", "--", "true"], "jobs,": ["--each", "LINES", "--", "true"]}
+    for what, words in wishes.items():
+        with home(passive=True) as environment:
+            queue = Path(environment["HOME"]) / ".cit/queues/main"
+            roomy(queue, environment, count)
+            asked = [str(lines(environment, count)) if word == "LINES" else word for word in words]
+            began = time.perf_counter()
+            pipe = 'cit-trigger --name t "$@" | cit-queue -q --to @main'
+            subprocess.run(["sh", "-c", pipe, "sh", *asked], env=environment, stdout=subprocess.DEVNULL, check=False)
+            pushed = time.perf_counter() - began
+            began = time.perf_counter()
+            run(["cit-schedule", "-q", "--queue", "@main", "--from", "waiting", "--to", "assigned"], environment)
+            taken = time.perf_counter() - began
+            dealt = len(list((queue / "assigned").glob("*.cit")))
+            yield f"{what} {count}: queued", f"{pushed * 1000:.0f} ms", "aim 300 ms" if "array" in what else ""
+            yield f"{what} {count}: {dealt} dealt to a builder", f"{dealt / taken:.0f} a second", ""
+
+
+def roomy(queue: Path, environment: dict[str, str], count: int) -> None:
+    """Have the queue's only builder take this many jobs ahead."""
+    [path] = (queue / "builders").glob("*.cit")
+    unsigned = re.sub(rb"(?m)^ahead = .*", b"ahead = %d" % count, path.read_bytes().partition(b"@begin signature ")[0])
+    signed = run(["cit-format", "sign", "--ns", "cit-builder"], environment, input=unsigned).stdout
+    path.write_bytes(signed)
+
+
 def network() -> Iterator[Row]:
     """Over ssh: delivery, many builders, latency (network.py)."""
     from network import network as rows  # beside this file
@@ -209,7 +238,8 @@ def network() -> Iterator[Row]:
     yield from rows()
 
 
-BENCHES = {"start": start, "push": push, "wait": wait, "burst": burst, "parse": parse, "jobs": jobs, "depth": depth, "network": network}
+BENCHES = {"start": start, "push": push, "wait": wait, "burst": burst, "parse": parse, "jobs": jobs, "depth": depth}
+BENCHES |= {"array": array, "network": network}
 
 
 def main(wanted: list[str]) -> int:

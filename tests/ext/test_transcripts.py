@@ -35,6 +35,7 @@ PAGES += ["docs/howto/limits.md"]
 PAGES += ["docs/howto/interfaces.md", "docs/howto/trigger-lists.md", "docs/howto/git-hook.md"]
 PAGES += ["docs/howto/workspaces.md", "docs/howto/restart-and-publish.md", "docs/howto/take-it-home.md"]
 PAGES += ["docs/howto/logs-and-parts.md"]
+PAGES += ["docs/howto/arrays.md"]
 SHELL_QUEUE = CHECKOUT / "cit_queue" / "sh" / "cit-queue"
 SHAPES = (  # from the longest to the shortest; both the page and what is printed are seen through them
     (re.compile(r"SHA256:[A-Za-z0-9+/]{43}"), "KEY"),
@@ -44,6 +45,7 @@ SHAPES = (  # from the longest to the shortest; both the page and what is printe
     (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "DAY"),
     (re.compile(r"\b(\d+d)?(\d+h)?(\d+m)?\d{1,4}(\.\d+)?(s|ms)\b"), "DURATION"),
     (re.compile(r"\b[\d.]+ ?(B|K|M|G|T|KiB|MiB|GiB|bytes)\b"), "SIZE"),
+    (re.compile(r"\b[0-9a-hjkmnp-tv-z]{6}(?=_\d)"), "SHORT"),  # of a task
     (re.compile(r"\b[0-9a-hjkmnp-tv-z]{6}\b"), "SHORT"),  # a word of these letters too, on both sides
     (re.compile(r"\s+"), " "),
 )

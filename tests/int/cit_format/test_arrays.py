@@ -36,6 +36,11 @@ def test_indices_are_written_short() -> None:
     assert arrays.written((0, 1, 2, 7, 9, 10)) == "0-2,7,9-10"
 
 
+def test_runs_have_no_gap() -> None:
+    assert arrays.runs({0, 10, 15}, (0, 5, 10, 15, 20)) == [(0,), (10, 15)]
+    assert arrays.runs((), (0, 5)) == []
+
+
 def test_what_is_left_has_a_name() -> None:
     array = arrays.parse("0-20:5")
     whole = names.FileName(ID, "zlib", names.key(0, 5))

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from cit_queue import activate
 from cit_schedule import array, turn
 from cit_schedule.cit_format import arrays, clock, control, names, reader, spool, trust
 from cit_schedule.cit_format.control import Standing, Wish
@@ -151,6 +152,24 @@ def test_too_large_an_array_is_refused(machine: Machine) -> None:
     text = re.sub(r"(?m)^created", 'array = "1-3"\ncreated', unsigned, count=1)
     done = machine.sh("cit-trigger --sign | cit-queue -q --to @main", stdin=text.encode())
     assert done.returncode == 65 and "an array of" in done.stderr
+
+
+def test_a_copy_made_while_tasks_were_dealt_deals_none_of_them_again(machine: Machine) -> None:
+    """A replica may hold the array as it was before, and the tasks as they were after (docs/howto/replicate-a-queue.md)."""
+    machine.only("sun", slots=3)
+    (identity,) = machine.push("-a 0-9")
+    before = machine.file(identity, "waiting")
+    raw = before.read_bytes()
+    machine.sh(f"cit-hold --task 5 {identity}")
+    machine.schedule()
+    assert tasks(machine, identity, "waiting") == ["3..4", "6..9"] and tasks(machine, identity, "held") == ["5..5"]
+    activate.mended(activate.home.Queue(machine.queue.path))
+    assert tasks(machine, identity, "waiting") == ["3..4", "6..9"], "parts of one array are no copies of each other"
+    for path in [*(machine.queue / "waiting").glob("*.cit"), *(machine.queue / "held").glob("*.cit")]:
+        path.unlink()
+    before.write_bytes(raw)
+    activate.mended(activate.home.Queue(machine.queue.path))
+    assert tasks(machine, identity, "waiting") == ["3..9"]
 
 
 # --- killed anywhere ----------------------------------------------------------------------------------------------------
