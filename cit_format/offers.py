@@ -16,9 +16,9 @@ import stat
 import time
 from pathlib import Path
 
-from . import body, description, document, home
+from . import body, can_build, description, document, home
 from .description import Description
-from .errors import CONFIG, NOT_FOUND, CitError
+from .errors import CONFIG, LATER, NOT_FOUND, CitError
 from .grammar import NAME
 
 FOLDER, KEPT = "interfaces", ".described"
@@ -85,8 +85,12 @@ def offered(account: Path) -> dict[str, Description | CitError]:
     """All interfaces of an account, or why one cannot be offered."""
     found: dict[str, Description | CitError] = {}
     end = time.monotonic() + ALTOGETHER
-    for name in names(account):
+    here = names(account)
+    can = set(can_build.answers(account, here))
+    for name in here:
         try:
+            if name not in can:
+                raise CitError(LATER, f"can_build_{name} says no at present", "its builder's owner wrote that program")
             found[name] = described(account, name, max(0.0, min(PATIENCE, end - time.monotonic())))
         except CitError as error:
             found[name] = error

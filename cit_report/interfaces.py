@@ -167,6 +167,7 @@ def described(found: list[Offer], form: str) -> None:
 
 def main(
     words: Optional[list[str]] = typer.Argument(None, metavar="[@QUEUE|BUILDER|NAME]...", help="Of a queue or builder; or all that these say"),
+    only_own: bool = typer.Option(False, "--own", help="Of this account alone"),
     table: bool = typer.Option(False, "--table", help="A table, as on a terminal"),
     tsv: bool = typer.Option(False, "--tsv", help="TSV with a header line, as in a pipe"),
     json: bool = typer.Option(False, "--json", help="One JSON object a line"),
@@ -178,7 +179,7 @@ def main(
     queues = [word for word in words or [] if word.startswith("@")]
     names = [word for word in words or [] if not word.startswith("@")]
     listed = [place for queue in queues for place in places.here(queue).queues] if queues else places.here().queues
-    found = [each for place in listed for each in of_queue(place, bool(queues), now)]
+    found = [] if only_own else [each for place in listed for each in of_queue(place, bool(queues), now)]
     if not queues and not any(each.builder == home.builder_name() for each in found):
         found += own(home.builder_name(), "")
     found = meant(found, names) if names else found

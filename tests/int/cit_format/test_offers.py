@@ -59,6 +59,16 @@ def test_only_what_describes_itself_is_offered(account: Path) -> None:
         assert caught.value.status == NOT_FOUND
 
 
+def test_what_its_own_program_says_no_to_is_not_offered_meanwhile(account: Path) -> None:
+    """Not a word of the reasons goes out; whoever has the job already runs it."""
+    program = account / "interfaces" / "can_build_zlib"
+    program.write_text("#!/bin/sh\necho secret reasons\n[ -e free ]\n")
+    assert offers.good(account) == {} and "says no" in str(offers.offered(account)["zlib"])
+    assert list(offers.described(account, "zlib").parameters) == ["version"]
+    (account / "interfaces" / "free").touch()
+    assert list(offers.good(account)) == ["zlib"]
+
+
 def test_it_is_asked_again_when_it_changes(account: Path) -> None:
     for _ in range(3):
         assert list(offers.described(account, "zlib").parameters) == ["version"]

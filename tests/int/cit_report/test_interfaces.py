@@ -46,6 +46,9 @@ def test_of_this_account_with_why_not(lived: Lived) -> None:
     ]
     assert [row["interface"] for row in lived.rows("cit-interfaces", "sun")] == ["broken", "greet"]
     assert "not offered" in lived.on_terminal("cit-interfaces", "broken")
+    assert [row["interface"] for row in lived.rows("cit-interfaces", "--own")] == ["broken", "greet"]
+    doctor = lived.run("cit-doctor", status=None)
+    assert "ok    interface       greet\n" in doctor and "warn  interface       broken is not offered: " in doctor
     lived.run("cit-interfaces", "moon", status=66)
     lived.run("cit-interfaces", "@none", status=66)
 
