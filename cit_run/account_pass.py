@@ -62,6 +62,14 @@ class Pass:
 
     def run(self) -> int:
         """Until nothing runs and nothing has arrived."""
+        try:
+            self.all()
+        finally:
+            self.arrivals.close()
+        return worst(self.status, self.slots.status)
+
+    def all(self) -> None:
+        """One thing after the other."""
         self.obey()
         while True:
             self.take()
@@ -75,8 +83,6 @@ class Pass:
             else:
                 self.listen(self.patience())
         self.slots.dismiss()
-        self.arrivals.close()
-        return worst(self.status, self.slots.status)
 
     # --- waiting for something to happen --------------------------------------------------------------------------
 
@@ -94,6 +100,8 @@ class Pass:
             waits.append(self.told + WAKES - time.monotonic())
         if self.slots.adopted or self.restless:
             waits.append(SOON)
+        if self.waiting and self.slots.starved:
+            waits.append(QUIET)
         quiet = self.stirred + QUIET - time.monotonic()
         if self.inbox and quiet > 0:
             waits.append(quiet)
@@ -204,7 +212,7 @@ class Pass:
 
     def begin(self) -> None:
         """Begin what waits, in order, as long as slots and processors are free; wishes are looked at last of all."""
-        while self.slots.regain() and self.waiting and self.slots.has_room(self.waiting[0]):
+        while self.slots.regain() and self.waiting and self.slots.has_room(self.waiting[0]) and self.slots.has_shim():
             first = self.waiting.pop(0)
             self.wishes = control.targets(self.account / "control")
             if not self.is_decided(first):

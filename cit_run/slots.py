@@ -56,6 +56,7 @@ class Slots:
         self.lent: set[str] = set()  # own names: jobs that had lent their slots when it was looked at last
         self.cancelled: set[str] = set()  # their shims have been told
         self.deaths = 0
+        self.starved = False
         self.status = OK
 
     @property
@@ -93,6 +94,16 @@ class Slots:
         taken = sum(running.attempt.cpus for running in active)
         return not active or (len(active) < self.count and taken + wanted.cpus <= self.cpus)
 
+    def has_shim(self) -> bool:
+        """Whether a shim is there for one more job; `starved` where no process can be made at present."""
+        self.starved = False
+        if not self.idle:
+            try:
+                self.idle.append(Shim(self.rlimits))
+            except OSError:
+                self.starved = True
+        return bool(self.idle)
+
     def look(self) -> None:
         """See which jobs have lent their slots."""
         self.lent.update(each.attempt.own for each in [*self.running.values(), *self.adopted] if lent.is_there(each.place.record))
@@ -115,7 +126,7 @@ class Slots:
             what = error if isinstance(error, CitError) else CitError(IO, str(error), "make room; the next pass begins the job", wanted.job.label)
             self.status = worst(self.status, messages.complain(what, wanted.own))
             return []
-        shim = self.idle.pop() if self.idle else Shim(self.rlimits)
+        shim = self.idle.pop()
         own = self.cores(wanted)
         status = os.open(f"{place.record}/status", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.running[shim] = Running(wanted, place, own, time.monotonic(), status, shim.pid)

@@ -18,6 +18,7 @@ from .status import line, note
 from .timing import Times
 
 GRACE = 5.0  # seconds between TERM and KILL
+SCARCE = 60.0  # seconds in which a process must have been made
 SOCKET = 3  # where orders come from
 
 asked: set[int] = set()  # signals that came since they were last looked at
@@ -113,9 +114,7 @@ class Watch:
             if self.why:
                 return 0, 0, []
         try:
-            log = self.times.opened() if self.bounded else self.job.log
-            with self.confined:
-                pid = processes.spawned([*self.confined.before, *argv], directory, log, self.job.environment, argv[0])
+            pid = self.started(argv, directory, self.times.opened() if self.bounded else self.job.log)
         except OSError as error:
             self.log(f"cit-run: cannot start {argv[0]}: {error.strerror}\n")
             self.why = "exec"
@@ -138,6 +137,18 @@ class Watch:
                 os.read(beat, 4096)
             if signal.SIGTERM in asked:
                 self.why = "cancel"
+
+    def started(self, argv: list[str], directory: str, log: str) -> int:
+        """Start a process within the limits. Where none can be made, as when another job of the account makes too many, it is tried for a while."""
+        until = time.monotonic() + SCARCE
+        while True:
+            try:
+                with self.confined:
+                    return processes.spawned([*self.confined.before, *argv], directory, log, self.job.environment, argv[0])
+            except OSError as error:
+                if error.errno != errno.EAGAIN or time.monotonic() > until or (self.bounded and signal.SIGTERM in asked):
+                    raise
+            time.sleep(0.2)
 
     def log(self, text: str) -> None:
         """A line of ours in the job's log."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from cit_run import limits, recorded
 from cit_run.cit_format import document
 from cit_run.shim import Ending, read_status
+from tests.conftest import CHECKOUT
 from tests.int.cit_run.kit import Bench, is_alive, until
 
 # Each leaves processes behind in its own way, and notes their pids in the file that $MARK names.
@@ -234,6 +237,49 @@ def test_forged_end_of_a_job_whose_pass_was_killed(bench: Bench, tmp_path: Path)
     os.kill(status.shim, signal.SIGKILL)
     assert second.wait(30) == 0
     assert bench.names("finished") and not holders(f"CIT_JOB_ID={job.id}".encode())
+
+
+BOMB = """
+import os, time
+made = 0
+try:
+    while True:
+        if os.fork() == 0:
+            time.sleep(300)
+        made += 1
+except OSError:
+    open(os.environ["CIT_WORKSPACE"] + "/full", "w").close()
+time.sleep(300)
+"""
+
+
+def test_fork_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel holds the account to its processes; cit waits until it can make one again, and loses no job over it."""
+    if os.getuid():
+        pytest.skip("another account needs root")
+    place = Path(tempfile.mkdtemp(prefix="cit-bomb-", dir="/tmp"))
+    as_nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    if subprocess.run([*as_nobody, str(CHECKOUT / "bin" / "cit-run"), "--help"], capture_output=True, cwd="/").returncode:
+        pytest.skip("this checkout is not for other accounts")
+    try:
+        monkeypatch.setenv("HOME", str(place))
+        monkeypatch.chdir("/")
+        bench = Bench(place)
+        bench.set(on_end="", processes=40)
+        bomb, quick = bench.send(f"#!/usr/bin/python3\n{BOMB}", name="bomb", time="3s"), bench.send("#!/bin/sh\necho quick\n", name="quick")
+        late = [bench.send("#!/bin/sh\necho late\n", name=f"late{number}") for number in range(3)]
+        aside = [path.rename(place / path.name) for path in (bench.account / "inbox").glob("*-late?.cit")]
+        subprocess.run(["chown", "-R", "65534:65534", str(place)], check=True)
+        started = bench.start("--slots", "3", before=as_nobody)
+        until(lambda: (bench.account / "work" / "bomb" / "0" / "full").exists(), "the end of all processes")
+        for path in aside:
+            path.rename(bench.account / "inbox" / path.name)
+        assert started.wait(60) == 0, started.stderr and started.stderr.read()
+        assert bench.result(bomb)["state"] == "TIMEOUT"
+        assert {bench.result(job)["state"] for job in (quick, *late)} == {"COMPLETED"}
+        assert holders(f"CIT_JOB_ID={bomb.id}".encode()) == []
+    finally:
+        shutil.rmtree(place)
 
 
 def test_many_files_and_deep_paths(bench: Bench) -> None:
