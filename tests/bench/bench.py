@@ -231,6 +231,14 @@ def roomy(queue: Path, environment: dict[str, str], count: int) -> None:
     path.write_bytes(signed)
 
 
+def supervisors() -> Iterator[Row]:
+    """200 sleeping jobs: the memory of their supervisors, and their wake-ups (supervisors.py)."""
+    from supervisors import supervisors as rows  # beside this file
+
+    with home() as environment:
+        yield from rows(environment)
+
+
 def network() -> Iterator[Row]:
     """Over ssh: delivery, many builders, latency (network.py)."""
     from network import network as rows  # beside this file
@@ -238,8 +246,7 @@ def network() -> Iterator[Row]:
     yield from rows()
 
 
-BENCHES = {"start": start, "push": push, "wait": wait, "burst": burst, "parse": parse, "jobs": jobs, "depth": depth}
-BENCHES |= {"array": array, "network": network}
+BENCHES = {each.__name__: each for each in (start, push, wait, burst, parse, jobs, depth, array, supervisors, network)}
 
 
 def main(wanted: list[str]) -> int:

@@ -17,9 +17,9 @@ from tests.conftest import CHECKOUT
 PATIENCE = 20.0  # seconds after which what a test waits for will not come
 
 
-def until(true: Callable[[], object], what: str = "what the test waits for") -> None:
+def until(true: Callable[[], object], what: str = "what the test waits for", patience: float = PATIENCE) -> None:
     """Wait until something is so."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not true():
         assert time.monotonic() < end, f"{what} did not come"
         time.sleep(0.005)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from cit_run.cit_format import body, clock, document
-from tests.int.cit_run.kit import Bench, is_alive, until
+from tests.int.cit_run.kit import Bench
 
 ENDS = {
     "true": ("true", "COMPLETED", 0, 0),
@@ -127,16 +126,3 @@ def test_deadline(bench: Bench) -> None:
     assert (bench.result(soon)["state"], bench.events(soon)) == ("DEADLINE", ["received", "started", "ended"])
     assert (bench.result(late)["state"], bench.events(late)) == ("DEADLINE", ["received", "ended"])
     assert not (bench.account / "work" / "job" / "0" / "begun").exists()
-
-
-def test_supervisor_is_small(bench: Bench) -> None:
-    """While a job sleeps, its shim takes little memory of its own."""
-    job = bench.send("#!/bin/sh\nsleep 60\n")
-    started = bench.start()
-    until(lambda: bench.runs(job))
-    shim = int((bench.record(job) / "status").read_text().split("shim ")[1].split()[0])
-    rollup = dict(re.findall(r"(\w+): +(\d+) kB", Path(f"/proc/{shim}/smaps_rollup").read_text()))
-    bench.wish(job, "cancel")
-    assert started.wait(30) == 0
-    assert int(rollup["Pss"]) < 6000, rollup
-    assert not is_alive(shim)
