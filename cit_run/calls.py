@@ -52,6 +52,9 @@ def objection(account: home.Account, job: Document) -> CitError | None:
 def files(account: home.Account, job: Document) -> dict[str, bytes]:
     """What a call lays into the record."""
     run = words(account, job)
+    stranger = service.objection(account.path, job, os.path.basename(run[0]))
+    if stranger is not None:
+        raise stranger
     found = {CALL: body.row(*run)}
     found.update(service.files(account.path, job, os.path.basename(run[0]), run, bool(offers.described(account.path, os.path.basename(run[0])).same)))
     if offers.described(account.path, os.path.basename(run[0])).view:

@@ -1,7 +1,7 @@
 """cit clean: what this account needs no more goes; with -n it only says what would.
 
-Reads, removes: old workspaces, logs and records (space.py); with --settings as config.toml says, and what is old in seen/ and refused/
-(cit_format/aging.py); with --store what nothing refers to in store/ (store_clean.py).
+Reads, removes: old workspaces, logs and records (space.py); with --settings as config.toml says, what is old in seen/ and refused/
+(cit_format/aging.py), and once a day what --store says: what nothing refers to in store/ (store_clean.py).
 Writes: a row for each thing that goes, TSV: path below the account, bytes, when its job ended or it was put there (or asked for last).
 Exits: 0; 2 usage; 74 the disk.
 Pages: docs/howto/workspaces.md, docs/howto/artefacts.md
@@ -112,6 +112,8 @@ def main(
         space.clean(account, by_settings(account.settings, now), told, dry)
         for path, taken, moment in aging.aged(account.path, account.settings, now, dry):
             told(path, taken, moment)
+        if dry or store_clean.is_due(str(account.path), by_settings(account.settings, now).keep_free):
+            of_store(account, "1d", str(account.settings.get("keep-free") or "") or None, None, unused, dry)
         return OK
     if not (jobs or older or count is not None or most or keep_free or logs):
         raise CitError(USAGE, "clean what?", "cit clean --older 7d, or --keep-free 10G, a JOB, or --store; -n says what would go")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import own_record, public, recorded, sealing, service
+from . import own_record, public, recorded, sealing, service, storing
 from .cit_format import body, messages
 from .cit_format.errors import IO, CitError
 from .cit_format.globs import WILD, is_meant, matches, parts_of
@@ -82,7 +82,7 @@ def kept(workspace: str, globs: Iterable[str], store: Path, path: str, whose: Fo
 
 def stored_sealed(fd: int, store: Path, to: list[Recipient]) -> tuple[str, int]:
     """The same, encrypted; sha256 and bytes are those of the encrypted file."""
-    beside = f"{store}/.{os.getpid()}"
+    beside = storing.beside(str(store))
     sink = sealing.encrypted(fd, beside, to)
     with locked(str(store)):
         os.rename(beside, store / sink.digest.hexdigest())

@@ -76,6 +76,9 @@ def fetched(account: str, each: Need) -> str:
     for place in each.places:
         if os.path.realpath(place) == os.path.realpath(account):
             continue
+        if place.startswith("/") and not os.path.isdir(f"{place}/{store.FOLDER}"):
+            why.append(f"{place}: no build account is there")
+            continue
         try:
             fetching.brought(f"{account}/{store.FOLDER}", place, each.sha256, each.size)
             return ""

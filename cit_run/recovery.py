@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from . import attempt, keep, leftovers, processes, sealing, secrets, workspace
+from . import attempt, keep, leftovers, processes, sealing, secrets, storing, workspace
 from .attempt import Attempt
 from .cit_format import clock, home, messages, reader, spool
 from .cit_format.document import Document
@@ -52,6 +52,7 @@ def recover(account: home.Account) -> Found:
                 bury(mine, place)
             found.ends.append(End(mine, place, ending if isinstance(ending, Ending) else lost(mine, place)))
     clear(account)
+    storing.swept(f"{account.path}/store")
     return found
 
 

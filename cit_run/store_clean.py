@@ -16,13 +16,12 @@ import time
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from . import naming, referred
+from . import naming, referred, storing
 from .cit_format import clock, store
 
 AGE = 24 * 3600.0  # seconds that what nothing refers to stays
 YOUNG = 3600.0  # seconds in which nothing goes, whatever room there is: its document may not be written yet
 ASKED = 30 * 24 * 3600.0  # seconds after which a name with a key, or an answer, that nobody asked for is none any more
-STALE = 36 * 3600.0  # seconds until a hidden file is no process's any more
 
 
 class Unused(NamedTuple):
@@ -67,6 +66,19 @@ def short_of(account: str, free: int) -> int:
     return max(0, free - disk.f_bavail * disk.f_frsize)
 
 
+def is_due(account: str, free: int) -> bool:
+    """Whether the store is to be looked at as a matter of course: once a day, for which it is noted; and where less than `free` bytes are free."""
+    mark = f"{account}/{store.FOLDER}/.cleaned"
+    try:
+        if time.time() - os.stat(mark).st_mtime < AGE and not (free and short_of(account, free)):
+            return False
+    except FileNotFoundError:
+        if not os.path.isdir(f"{account}/{store.FOLDER}"):
+            return False
+    with open(mark, "wb"):
+        return True
+
+
 def clean(account: str, age: float = AGE, free: int = 0, since: int = 0, dry: bool = False, asked: float = ASKED) -> Iterator[Unused]:
     """Remove what goes (`dry`: nothing), one by one; before it names with a key, and answers, for which nobody asked for `asked` seconds."""
     folder = f"{account}/{store.FOLDER}"
@@ -81,7 +93,7 @@ def clean(account: str, age: float = AGE, free: int = 0, since: int = 0, dry: bo
             gone = True
             yield each
     if not dry:
-        swept(folder)
+        storing.swept(folder)
         if gone or expired:
             forgotten(folder)
 
@@ -128,14 +140,6 @@ def removed(folder: str, each: Unused) -> bool:
             return False
         os.unlink(each.digest, dir_fd=directory)
         return True
-
-
-def swept(folder: str) -> None:
-    """Hidden files of writers that were killed."""
-    for name in os.listdir(folder):
-        with contextlib.suppress(OSError):
-            if name[0] == "." and time.time() - os.stat(f"{folder}/{name}", follow_symlinks=False).st_mtime > STALE:
-                os.unlink(f"{folder}/{name}")
 
 
 def forgotten(folder: str) -> None:

@@ -1,6 +1,6 @@
 """Bytes into the store: copied (a clone where the file system can), named by their digest, on disk before they have that name.
 
-    store/.put-PID                being copied; what a kill leaves goes with `cit clean --store`
+    store/.tmp/PID                being copied; what a kill leaves there goes after 36 h, by the next pass of cit-run or `cit clean --store`
 
 Never a hard link from or to a workspace: a process of the job could write through it, or through a descriptor that it still has, into what
 others believe by its digest. Hence what lies in the store has an inode of its own, from its first byte on.
@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 
 from .cit_format import store
@@ -20,6 +21,21 @@ from .cit_format import store
 PIECE = 1 << 20  # bytes read at a time
 _FICLONE = 0x40049409
 READ_ONLY, PROGRAM = 0o400, 0o500
+STALE = 36 * 3600.0  # seconds
+
+
+def beside(folder: str) -> str:
+    """Where a process writes what is to get a name in the store."""
+    os.makedirs(f"{folder}/.tmp", 0o700, exist_ok=True)
+    return f"{folder}/.tmp/{os.getpid()}"
+
+
+def swept(folder: str) -> None:
+    """Remove what killed writers left so long ago that none of them can be alive."""
+    with contextlib.suppress(OSError), os.scandir(f"{folder}/.tmp") as found:
+        for entry in found:
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE:
+                os.unlink(entry.path)
 
 
 class Sink:
@@ -27,7 +43,7 @@ class Sink:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.beside = f"{folder}/.put-{os.getpid()}"
+        self.beside = beside(folder)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.beside)  # of a process before, which was killed and had our number
         self.fd = os.open(self.beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -108,7 +108,7 @@ def test_other_bytes_than_wanted_are_none(bench: Bench, other: Path) -> None:
     job = bench.send("#!/bin/sh\ncat x\n", wanted((digest, size, "x"), **{"from": str(other)}))
     bench.run()
     assert "other bytes" in bench.log(job) and bench.events(job)[-1] == "void"
-    assert not list(store.files(str(bench.account / "store"))) and not list((bench.account / "store").glob(".put-*"))
+    assert not list(store.files(str(bench.account / "store"))) and not list((bench.account / "store").glob(".tmp/*"))
     put(bench.account / "store", b"right")
     damaged = bench.account / "store" / digest
     damaged.chmod(0o600)

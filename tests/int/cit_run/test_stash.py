@@ -197,7 +197,7 @@ def test_tree_with_what_no_tree_may_hold_is_not_stashed(bench: Bench, desk: Path
     (desk / "lib" / "out").unlink()
     os.mkfifo(desk / "lib" / "pipe")
     assert "pipe" in ran("cit-stash", "lib", cwd=desk, status=65)
-    assert not list((bench.account / "store").glob(".put-*")) and not list(store.files(str(bench.account / "store")))
+    assert not list((bench.account / "store").glob(".tmp/*")) and not list(store.files(str(bench.account / "store")))
     for name in ("x" * 101, "0" * 64, ".hidden", "a@b"):
         ran("cit-stash", f"{name}=lib", cwd=desk, status=2)
     ran("cit-unstash", "../../key", cwd=desk, status=2)
@@ -289,6 +289,6 @@ def test_full_disk_leaves_no_name_and_the_old_one_whole(bench: Bench, desk: Path
     limited = f"ulimit -f 100; trap '' XFSZ; exec {BIN}/cit-stash z=lib/libz.so.1"
     ended = subprocess.run(["sh", "-c", limited], cwd=desk, capture_output=True, text=True)
     assert ended.returncode == 74, ended.stderr
-    assert store.meant(folder, "z") == first and not list(Path(folder).glob(".put-*"))
+    assert store.meant(folder, "z") == first and not list(Path(folder).glob(".tmp/*"))
     ran("cit-stash", "z=lib/libz.so.1", cwd=desk)
     assert store.meant(folder, "z") != first

@@ -111,10 +111,15 @@ def test_history_keeps_the_last_line_of_a_name_and_those_of_bytes_that_are_here(
 def test_what_killed_writers_left_goes_when_it_is_old(bench: Bench) -> None:
     folder = bench.account / "store"
     for name, days in (("old", 2.0), ("new", 0.0)):
-        (folder / f".put-{name}").write_text("torn")
-        aged(folder / f".put-{name}", days)
+        (folder / ".tmp").mkdir(exist_ok=True)
+        (folder / ".tmp" / name).write_text("torn")
+        aged(folder / ".tmp" / name, days)
     list(store_clean.clean(str(bench.account.path)))
-    assert [path.name for path in folder.glob(".put-*")] == [".put-new"]
+    assert [path.name for path in (folder / ".tmp").iterdir()] == ["new"]
+    aged(folder / ".tmp" / "new", 2)
+    bench.send("#!/bin/sh\n")
+    bench.run()
+    assert not list((folder / ".tmp").iterdir()), "a pass does it, too"
 
 
 def test_fsck_knows_the_store(bench: Bench) -> None:
@@ -168,3 +173,22 @@ def test_name_that_is_forgotten_stays_forgotten(bench: Bench) -> None:
     assert naming.mended(folder, store.history(folder)) == ["lib"] and store.names(folder) == {}
     naming.give(folder, "lib", "", digest, "x@y")
     assert store.meant(folder, "lib") == digest
+
+
+def test_what_tick_does_is_done_once_a_day(bench: Bench) -> None:
+    def hour() -> None:
+        subprocess.run([CHECKOUT / "bin" / "cit-clean", "--settings"], check=True, capture_output=True)
+
+    first, fresh = put(bench, "first"), put(bench, "fresh", days=0)
+    hour()
+    assert left(bench) == {fresh} and first != fresh
+    second = put(bench, "second")
+    hour()
+    assert left(bench) == {fresh, second}, "not again on the same day"
+    aged(bench.account / "store" / ".cleaned", 1.1)
+    hour()
+    assert left(bench) == {fresh}
+    third = put(bench, "third", days=0.1)
+    bench.set(on_end="", keep_free="100000G")
+    hour()
+    assert third not in left(bench), "at once where the disk is short"
