@@ -1,7 +1,8 @@
 """cit-trigger --list FILE: what a trigger list looks at is looked at, and a job is written for each change (docs/howto/trigger-lists.md).
 
 Reads: the list; repositories, files, ends of jobs, times, outputs; LIST.fired. Writes: signed jobs to stdout; LIST.fired, LIST.unsent/.
-Exits: 0, also while another pass over the list is at work; 65 a line that means nothing; 69 what cannot be had now; else as its jobs' cit-trigger.
+Exits: 0, also while another pass over the list is at work; 65 a line that means nothing; 69 what cannot be had now; 78 others can write the list;
+  else as its jobs' cit-trigger.
 How: under a lock, all lines side by side, each within its time limits. A change is a job in LIST.unsent first, then a row in LIST.fired, then
 on stdout; what no queue has by the next pass is written again. So nothing fires twice for one change, and nothing is lost (memory.py).
 """
@@ -20,6 +21,7 @@ from .author import author, queue_for
 from .cit_format import ask, clock, command, home, messages, reader, triggers
 from .cit_format.body import row
 from .cit_format.errors import DATA, IO, NOT_FOUND, OK, CitError, worst
+from .cit_format.keys import read_guarded
 from .cit_format.triggers import Fault, Line
 from .looks import Around, looked, started
 from .memory import Looked, Memory, Seen, Subjects, has
@@ -231,15 +233,16 @@ def queues_of(place: home.Queue) -> list[home.Queue]:
 
 
 def fired(file: Path, queue: Optional[str], key: Optional[str], dry: bool) -> int:
-    """One pass over a list."""
-    try:
-        raw = file.read_bytes()
-        text = raw[: triggers.LIMIT + 1].decode()
-    except (OSError, UnicodeDecodeError) as error:
-        status = NOT_FOUND if isinstance(error, OSError) else DATA
-        raise CitError(status, f"{file}: {getattr(error, 'strerror', None) or 'no UTF-8'}", "--list names a trigger list") from None
+    """One pass over a list; 78 where others can write it, as they would sign jobs with our key."""
+    raw = read_guarded(file, 0o022)
+    if raw is None:
+        raise CitError(NOT_FOUND, f"{file}: there is no such file", "--list names a trigger list")
     if len(raw) > triggers.LIMIT:
         raise CitError(DATA, f"{file}: longer than {triggers.LIMIT >> 20}M", "make several lists of it")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise CitError(DATA, f"{file}: no UTF-8", "a trigger list is plain text") from None
     place = queue_for(queue)
     command.own_programs_last()
 

@@ -379,6 +379,8 @@ def test_options_that_do_not_go_with_it(desk: Desk, listed: List) -> None:
     for more in (["--name", "x"], ["--repo=x"], ["--", "true"]):
         desk.refused("--list", str(listed.file), *more, status=2)
     desk.refused("--list", str(desk.here / "none"), status=66)
+    listed.file.chmod(0o664)
+    desk.refused("--list", str(listed.file), status=78)
 
 
 def test_nasty_strings_stay_words(desk: Desk, listed: List) -> None:
