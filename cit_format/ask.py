@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
-from . import body, clock, home
+from . import body, clock, home, silence
 from .errors import UNREACHABLE, CitError
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def place_of(queue: Queue) -> str:
 def alive(queue: Queue, seconds: float = SHORT) -> list[str]:
     """The row of `alive` of a queue elsewhere, asked at most once in 10 seconds. 69 where it cannot be had."""
     now = clock.now()
-    known = _remembered(queue, now)
+    quiet = silence.why(queue, now)
+    known = _remembered(queue, now) if not quiet else [quiet]
     if known is None:
         known = _said(queue, seconds)
         with contextlib.suppress(OSError):
@@ -123,8 +125,11 @@ def _remembered(queue: Queue, now: int) -> list[str] | None:
 
 
 def _said(queue: Queue, seconds: float) -> list[str]:
+    began = time.monotonic()
     try:
         rows = body.rows(ask(place_of(queue), "alive", seconds=seconds))
     except CitError as error:
+        silence.noted(queue, error.what, time.monotonic() - began, clock.now())
         return [error.what]
+    silence.over(queue)
     return ["", *rows[0]] if rows and len(rows[0]) >= 2 else ["it answers what is no row of alive"]

@@ -71,7 +71,7 @@ def forget(row: Row, base: Path) -> None:
     """Take away the queue.toml of a queue elsewhere."""
     known = queue_elsewhere(base, row.queue.partition("@")[2])
     if known is not None:
-        for name in ("queue.toml", ".alive"):
+        for name in ("queue.toml", ".alive", ".silent"):
             (known / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             known.rmdir()

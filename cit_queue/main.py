@@ -163,7 +163,7 @@ def main(
         return dropped(home.find_queue(to or queue), write)
     if to is None:
         return filtered(had(queue or configured()[0]))
-    return queued(Intake(Places(to)), write)
+    return queued(Intake(Places(to, hasty=True)), write)
 
 
 def run() -> None:

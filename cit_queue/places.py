@@ -72,10 +72,14 @@ def _is_ours(wanted: str) -> bool:
 
 
 class Places:
-    """The queues that one run may put into. `wanted` is what --to said: a queue, or `@` for those that documents name."""
+    """The queues that one run may put into. `wanted` is what --to said: a queue, or `@` for those that documents name.
 
-    def __init__(self, wanted: str) -> None:
+    `hasty`: somebody waits, so a queue elsewhere that gave no answer a moment ago is not asked again yet.
+    """
+
+    def __init__(self, wanted: str, hasty: bool = False) -> None:
         self.by_name = wanted == ANY
+        self.hasty = hasty
         self.names = configured() if self.by_name else [wanted]
         self.away: CitError | None = None  # why one of these cannot be had
         self.lost: dict[Path, CitError] = {}  # those that turned out to be out of reach, and why

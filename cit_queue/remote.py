@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from .accept import Answer
-from .cit_format import frame, home, reader
+from .cit_format import clock, frame, home, reader, silence
 from .cit_format.ask import complaint
 from .cit_format.document import Document
-from .cit_format.errors import DATA, DENIED, LATER, NO, CitError
+from .cit_format.errors import DATA, DENIED, LATER, NO, UNREACHABLE, CitError
 from .places import HINT
 
 FINAL = (DATA, DENIED, NO)  # refusals that are about the document itself
@@ -51,10 +52,14 @@ def answered(document: Document, tickets: Sequence[Document]) -> tuple[Answer | 
 # --- one group ------------------------------------------------------------------------------------------------------
 
 
-def carried(queue: home.Queue, documents: Sequence[Document]) -> Carried:
-    """Have a group carried to a queue elsewhere: what it answered."""
+def carried(queue: home.Queue, documents: Sequence[Document], hasty: bool = False) -> Carried:
+    """Have a group carried to a queue elsewhere: what it answered. `hasty`: one that gave no answer a moment ago is not tried."""
     import subprocess
 
+    quiet = silence.why(queue, clock.now()) if hasty else ""
+    if quiet:
+        return Carried([None] * len(documents), _away(queue, quiet))
+    began = time.monotonic()
     stream = frame.framed(b"".join(document.raw for document in documents), len(documents))
     try:
         with open(os.memfd_create("documents"), "w+b") as memory:  # no pipe, which would end this process with one that does not read
@@ -74,8 +79,12 @@ def carried(queue: home.Queue, documents: Sequence[Document]) -> Carried:
         answers.append(answer)
         missing = missing or why
     if tickets or not missing:
+        silence.over(queue)
         return Carried(answers, _away(queue, missing) if missing else None)
-    return Carried(answers, _away(queue, complaint(done.stderr) or f"cit-deliver ended with status {done.returncode}"))
+    why = complaint(done.stderr) or f"cit-deliver ended with status {done.returncode}"
+    if done.returncode == UNREACHABLE:
+        silence.noted(queue, why, time.monotonic() - began, clock.now())
+    return Carried(answers, _away(queue, why))
 
 
 def _away(queue: home.Queue, why: str) -> CitError:

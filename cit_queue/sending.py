@@ -102,7 +102,7 @@ def _group_sent(group: list[Item], queues: Places) -> Iterator[tuple[str, Answer
         if queue is None:
             yield from ((name, _kept(document, now)) for name, document in some)
         elif queue.remote:
-            answers, away = remote.carried(queue, documents)
+            answers, away = remote.carried(queue, documents, queues.hasty)
             if away:
                 queues.lose(queue, away)
             yield from ((name, answer) for (name, _), answer in zip(some, answers) if answer)

@@ -25,7 +25,7 @@ from .places import Copy, Home
 ACTIVE = ("waiting", "held", "assigned", "sent")
 AT_ONCE = 16  # questions at a time
 MOST = 1000  # IDs in one question
-NEWEST = 10  # ends that a listing asks for
+NEWEST = 10  # jobs of a name that are asked for
 
 _told: set[Path] = set()  # queues of which this run has said that they cannot be had
 
@@ -257,7 +257,7 @@ def search(wanted: str, there: Home, asker: Asker) -> bool:
 def listed(queue: home.Queue, there: Home, asker: Asker) -> list[Copy]:
     """Hear what a queue shows now: copies of jobs that were never here, by their names alone.
 
-    What is known here is moved to the state that it is in now; of what has ended as much is fetched as a listing shows.
+    What is known here is moved to the state that it is in now; what has ended is fetched; what the queue does not have any more is told.
     """
     found, _ = side_by_side(lambda act: act(queue), [asker.listing, asker.builders])
     if found is None:
@@ -270,8 +270,29 @@ def listed(queue: home.Queue, there: Home, asker: Asker) -> list[Copy]:
             moved(copy, queue / now[identity].place / str(copy.file._replace(key=now[identity].file.key)), keep=identity not in known)
     gone = sorted({*sent, *known} - set(now), reverse=True)
     unknown = [identity for identity in gone if not any(places.done(Home([queue.path], None), clock.id_day(identity), identity))]
-    side_by_side(lambda identity: asker.job(queue, identity), unknown[:NEWEST])
+    missing = unheard(queue, unknown, asker)
+    if missing:
+        again = asker.listing(queue)  # one that was just being moved is in no state of a listing
+        missing = [] if again is None else [identity for identity in missing if identity not in {copy.file.id for copy in again}]
+    if missing:
+        which = ", ".join(identity[-6:] for identity in missing[:NEWEST])
+        what = f"queue @{queue.path.name} has no more of {len(missing)} jobs that it had from here: {which}{', ...' if missing[NEWEST:] else ''}"
+        messages.tell("note", what, hint="they are shown as they were heard of last; whoever owns the queue may have removed what ended")
     return [copy for copy in found if copy.file.id not in sent and copy.file.id not in known]
+
+
+def unheard(queue: home.Queue, identities: Sequence[str], asker: Asker) -> list[str]:
+    """Hear of the ends of these jobs, the first ones first, as many at a time as fit into an answer; those of which the queue tells none."""
+    left, missing = list(identities), list[str]()
+    while left and queue.path not in asker.away:
+        some, left = left[:MOST], left[MOST:]
+        asker.ended(queue, some)
+        silent = [identity for identity in some if not any(is_settled([copy]) for copy in places.copies_of(identity, Home([queue.path], None)))]
+        if len(silent) == len(some):
+            missing += silent
+        else:
+            left = silent + left
+    return missing if queue.path not in asker.away else []
 
 
 def moved(copy: Copy, to: Path, keep: bool) -> None:

@@ -13,10 +13,11 @@ from cit_format.document import Document
 from tests.int.cit_queue.house import ROOT, House
 
 CARRIER = """#!/bin/sh
-# cit-deliver for doors that are directories; {faults} says what goes wrong: shut, late, cut or lost (one word).
+# cit-deliver for doors that are directories; {faults} says what goes wrong: shut, silent, late, cut or lost (one word).
 fault=$(cat {faults} 2>/dev/null)
 echo "$fault $*" >>{faults}.log
 [ "$fault" != shut ] || {{ echo "cit-deliver: error: moon: no route to host" >&2; exit 69; }}
+[ "$fault" != silent ] || {{ sleep 2.2; echo "cit-deliver: error: moon: no answer within 10 s" >&2; exit 69; }}
 [ "$fault" != late ] || sleep 30
 case $* in
 *--ask*)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,30 @@ def test_who_does_not_answer_is_not_waited_for(moon: Elsewhere) -> None:
     moon.fault("late")
     queue, said = pushed_to(moon)
     assert queue == moon.near.queue.full_name and "within 3 s" in said
+
+
+def test_a_silent_queue_makes_one_push_wait_and_not_the_next(moon: Elsewhere) -> None:
+    """For a minute it is not asked by a push, which says so, and what waits is kept; who sends the outbox asks, and an answer ends it."""
+
+    def pushed(name: str) -> tuple[float, str]:
+        began = time.monotonic()
+        ended = moon.run("cit-queue", "--to", "@moon", stdin=moon.job(name).raw)
+        assert (ended.returncode, states(ended.stdout)) == (75, ["kept"]), ended.stderr
+        return time.monotonic() - began, ended.stderr.decode()
+
+    moon.fault("silent")
+    first = pushed("n0")
+    asked = (moon.faults.with_suffix(".log")).read_text()
+    again = pushed("n1")
+    assert (moon.faults.with_suffix(".log")).read_text() == asked, "nobody was asked"
+    assert "no answer" in first[1] and "a push asks again after" in again[1] and first[0] > 2
+    moon.fault()
+    assert "s ago" in pushed("n2")[1], "also when it is back, until somebody finds that out"
+    assert moon.run("cit-outbox", "send").returncode == 0 and moon.there() == ["n0", "n1", "n2"]
+    ended = moon.run("cit-queue", "--to", "@moon", stdin=moon.job("n3").raw)
+    assert (ended.returncode, states(ended.stdout)) == (0, ["accepted"]) and not (moon.queue / ".silent").exists()
+    (moon.queue / ".silent").write_text(f"{clock.iso_ms(clock.now() - clock.MINUTE)}\tno answer\n")
+    assert states(moon.run("cit-queue", "--to", "@moon", stdin=moon.job("n4").raw).stdout) == ["accepted"]
 
 
 # --- killed before any call that changes the disk -----------------------------------------------------------------------

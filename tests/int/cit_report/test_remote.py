@@ -191,6 +191,19 @@ def test_a_wish_about_a_job_elsewhere_goes_there(cluster: Cluster, ada: Account)
     assert "cancel" not in rows(ada, "cit ls --all"), "a wish is no job"
 
 
+def test_every_end_is_known_at_once_however_many_there_are(cluster: Cluster, ada: Account) -> None:
+    ada.sh("seq 25 | cit push -q -J many --each - -- true")
+    cluster.host.sh(f"until [ $(ls {cluster.queue_path('done')}/2*/*-many.cit | wc -l) = 25 ]; do sleep 0.1; done")
+    first = [line.split("\t") for line in ada.text("cit ls @team --all --tsv").split("\n")]
+    states = [row[first[0].index("state")] for row in first[1:] if row[first[0].index("name")] == "many"]
+    assert states == ["COMPLETED"] * 25
+    ada.sh("cit push -q -J gone -- true")
+    gone = ada.text("cit show --id gone")
+    cluster.host.sh(f"until rm {cluster.queue_path('done')}/2*/{gone}*; do sleep 0.1; done")
+    said = ada.sh("cit ls @team").stderr
+    assert b"queue @team has no more of 1 jobs that it had from here: " + gone[-6:].encode() in said
+
+
 def test_again_is_in_the_same_queue_and_under_the_same_name(cluster: Cluster, ada: Account) -> None:
     """Though @main is a queue of this home, too, and this home calls its person otherwise."""
     before = ada.text("cit show --id bad")
@@ -208,7 +221,7 @@ def test_out_of_reach_is_one_line_and_what_is_known(machines: loopback.Loopback,
     ada.sh("cit push -J lost --hold -- true")
     off(machines, "hub")
     began = time.monotonic()
-    asked = ada.sh("cit ls @team --tsv")
+    asked = ada.sh("cit ls @team --all --tsv")
     assert (
         asked.stderr.count(b"\n") == 2
         and b"warning: queue @team cannot be had: " in asked.stderr
