@@ -54,10 +54,13 @@ def check(job: Document) -> None:
         on = section.attributes.get("on")
         if on not in ON or section.form != "text":
             raise CitError(DATA, f"a section after on={on} {section.form[:20]}", "it reads: @begin after 1 text on=success", job.label)
-        for following in jobs(section):
-            if following.id in seen:
-                raise CitError(DATA, f"{following.label} follows twice, or itself", "each job that follows has an ID of its own", job.label)
-            seen.add(following.id)
+        try:
+            for following in jobs(section):
+                if following.id in seen:
+                    raise CitError(DATA, f"{following.label} follows twice, or itself", "each job that follows has an ID of its own")
+                seen.add(following.id)
+        except CitError as error:
+            raise CitError(error.status, f"what is to follow it: {error.what}", error.hint, job.label) from None
     if len(seen) > MOST + 1:
         raise CitError(DATA, f"{len(seen) - 1} jobs are to follow", f"{MOST} may; have one of them make the others", job.label)
 

@@ -20,6 +20,7 @@ from sweep import TICK, Machine, Point
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing")
 
 PUSH = 'cit-queue -q --to @main < "$HOME/job.cit"'
+STRIDE = 31  # of the calls of a longer story, since each takes a second
 BEFORE = {"queue": 0, "recover": 0, "schedule": 1, "deliver": 2, "run": 3, "sync": 4}
 
 
@@ -99,3 +100,32 @@ def test_does_recover_carry_on_when_it_is_killed_itself(machine: Machine) -> Non
         machine.sh(TICK[0])
         machine.sh(PUSH)
         assert machine.queue_copies() == ["waiting"], (point, machine.copies())
+
+
+@pytest.mark.parametrize("stage", ["run", "sync"])
+def test_starts_are_as_many_as_the_job_allows_with_check_and_attempts(machine: Machine, stage: str) -> None:
+    """Asked in vain, then started twice, as its author allows: whoever was killed while it was asked. What follows it comes once."""
+    ready, home = machine.home / "ready", machine.home
+    asked = f"--attempts 2 --retry-on fail --check 'test -e {ready}' --after failure={home}/next"
+    machine.sh(f"cit-trigger -n -J next -- sh -c 'echo next >> {home}/next-marks' > {home}/next")
+    machine.sh(f"cit-trigger --name marked {asked} -- sh -c 'echo run >> {home}/marks; exit 3' > {home}/job.cit")
+    machine.id = (home / "job.cit").read_text().split()[2]
+    with open(home / ".cit/queues/main/queue.toml", "a") as stream:
+        stream.write('retry-after = "0s"\n')
+    machine.sh(f"{PUSH} > /dev/null")
+    for line in TICK[: BEFORE[stage]]:
+        machine.sh(line)
+    machine.keep()
+    line = TICK[BEFORE[stage]]
+    for point in machine.points(line)[::STRIDE]:
+        machine.restore()
+        machine.killed_at(line, point)
+        for _ in range(2):
+            machine.tick(1)
+        assert machine.marks() == 0, point
+        ready.touch()
+        for each in [*TICK * 4]:
+            machine.sh(each, check=False)
+        assert machine.marks() == 2, (point, machine.copies())
+        assert set(machine.queue_copies()) == {"done"}, (point, machine.copies())
+        assert (home / "next-marks").read_text() == "next\n", point

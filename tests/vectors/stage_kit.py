@@ -112,7 +112,7 @@ def signed_by_queue(document: bytes) -> bytes:
 
 def submitted(document: bytes) -> bytes:
     """The bytes through the first signature."""
-    mark = b"@end signature\n"
+    mark = b"\n@end signature\n"
     return document[: document.index(mark) + len(mark)]
 
 

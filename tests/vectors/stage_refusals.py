@@ -129,6 +129,16 @@ def misshapen() -> Iterator[Case]:
     yield wrong("toml-table", "cit TOML has no tables.", job(x="1\n[job]\ny = 1"), "TOML|line")
     yield wrong("time-that-is-none", "The 30th of February.", job(expires="2026-02-30T00:00:00Z"), "time|expires|TOML")
     yield wrong("time-as-string", "expires is no time but a string.", job(expires='"2026-12-23T20:26:11Z"'), "time|expires")
+    chain = ", ".join(f'"01m851ctnr8f0v3q6s9y2c4{number}g"' for number in range(10, 21))
+    yield wrong("chain-too-long", "It comes out of eleven jobs, one inside the other; ten may be.", job(chain=f"[{chain}]"), "11 jobs|chain")
+    yield wrong("chain-of-no-ids", "A chain is of IDs.", job(chain='["hello"]'), "chain|ID")
+    follows = job(1, "next").replace(b"@cit ", b"@@cit ").replace(b"@begin ", b"@@begin ").replace(b"@end ", b"@@end ")
+    yield wrong("after-another-end", "A section after says which end.", job(parts=SCRIPT + section("after 1 text on=maybe", follows)), "after")
+    yield wrong(
+        "after-no-job", "What is to follow is a stream of jobs.", job(parts=SCRIPT + section("after 1 text on=success", "hello\n")), "after|document"
+    )
+    bare = follows.split(b"@@begin signature")[0]
+    yield wrong("after-unsigned", "What is to follow is signed.", job(parts=SCRIPT + section("after 1 text on=success", bare)), "after|signed")
     yield wrong("priority-too-high", "A priority that does not fit into KEY.", job(priority="1000"), "priority")
     yield wrong("priority-as-string", "A priority that is no number.", job(priority='"7"'), "priority")
 
