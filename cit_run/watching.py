@@ -84,7 +84,9 @@ class Watch:
         self.end_at = 0.0  # monotonic; 0: no limit
         self.kill_at = 0.0
         self.stall = 0.0  # seconds of silence; 0: any
-        self.stirred = 0.0
+        self.stirred = 0.0  # when it printed, began or went on, as far as is known (monotonic)
+        self.printed = 0.0  # the time of its log then
+        self.looked = 0.0  # when that was looked at (monotonic)
         self.paused_at = 0.0
         self.times = Times(job.log, job.record)
         self.flood = Flood(job.log, job.log_limit)
@@ -95,7 +97,7 @@ class Watch:
         """The limits of the program count from here."""
         self.guards = self.confined.begin()
         self.stall = self.job.stall
-        self.stirred = time.time()
+        self.stirred = time.monotonic()
         self.end_at = time.monotonic() + self.job.limit if self.job.limit else 0.0
 
     def ask(self) -> tuple[int, int]:
@@ -161,7 +163,12 @@ class Watch:
 
     def silence(self) -> float:
         """Seconds since the program printed anything, began or went on after a pause."""
-        return time.time() - max(changed(self.job.log), newest(f"{self.job.record}/parts"), self.stirred)
+        now, printed = time.monotonic(), max(changed(self.job.log), newest(f"{self.job.record}/parts"))
+        if printed != self.printed:  # between our last look and now; a clock that was set meanwhile cannot make it earlier or later
+            self.printed = printed
+            self.stirred = now - min(max(0.0, time.time() - printed), now - max(self.looked, self.stirred))
+        self.looked = now
+        return now - self.stirred
 
     def pid_noted(self, pid: int) -> None:
         """`pid` for people, and in `status` with the start time, which tells it from a later process of this number."""
@@ -215,7 +222,7 @@ class Watch:
             self.tell("paused")
         if (signal.SIGUSR2 in asked or signal.SIGTERM in asked) and self.paused_at:
             self.end_at += now - self.paused_at if self.end_at else 0.0
-            self.paused_at, self.stirred = 0.0, time.time()
+            self.paused_at, self.stirred = 0.0, now
             processes.signalled(signal.SIGCONT)
             self.tell("resumed")
         if not self.why:

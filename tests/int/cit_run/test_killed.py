@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -186,3 +187,31 @@ def test_disk_is_full(bench: Bench, tmp_path: Path) -> None:
     assert bench.names("finished") == []
     bench.run()
     assert bench.log(job) == "ran\n"
+
+
+HOLDS = "import fcntl, os, sys, time; f = open(sys.argv[1], 'r+'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
+
+
+def test_death_is_proved_by_the_lock_alone(bench: Bench, tmp_path: Path) -> None:
+    """A shim whose pid is a living process's by now is dead; one of another pid namespace, stopped, and silent for hours, is alive."""
+    record = tmp_path / "record"
+    record.mkdir()
+    (record / "status").write_text(f"2026-11-24T00:00:00.000Z\tstarted\tshim {os.getpid()}\n")
+    assert recovery.standing(str(record)) == "lost", "that number is ours"
+    (record / "status").write_text("2026-11-24T00:00:00.000Z\tstarted\tshim 1\n")
+    assert recovery.standing(str(record)) == "lost", "that process is there always"
+    inside = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", HOLDS, str(record / "status")]
+    holder = subprocess.Popen(inside, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert holder.stdout is not None
+    if holder.stdout.readline() != b"held\n":
+        pytest.skip("no pid namespace can be made here")
+    try:
+        os.utime(record / "status", (time.time() - 5 * 3600,) * 2)
+        assert recovery.standing(str(record)) == "running"
+        for child in Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGSTOP)
+        assert recovery.standing(str(record)) == "running"
+    finally:
+        holder.kill()
+        holder.wait()
+    until(lambda: recovery.standing(str(record)) == "lost", "the death of who held the lock")
