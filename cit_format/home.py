@@ -159,7 +159,9 @@ class Queue(_Holder):
         """The item of a new job: `waiting`, or `held` until its begin time or release."""
         wanted = job.table("job")
         begin, priority = wanted.get("begin"), wanted.get("priority", 0)
-        if "restart" in wanted and small_change.is_small(job, self.settings):
+        if job.find("published") is not None:
+            priority = names.HIGHEST  # nothing is to be waited for
+        elif "restart" in wanted and small_change.is_small(job, self.settings):
             priority = names.HIGHEST
         sequence = names.NEVER if wanted.get("hold") is True else int(begin) if isinstance(begin, int) and begin > clock.now() else 0
         return Item(

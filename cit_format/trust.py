@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SUBMITTED = frozenset(
     ["job", "script", "call", "source", "bundle", "change", "env", "config", "files", "needs", "keep", "secret", "after", "reply", "grant"]
+    + ["published", "publishes"]
 )
 APPENDED = frozenset(["event", "assignment", "answer", "environment", "artefact", "result", "signature"])
 ALONE = frozenset(["control", "builder", "load", "jobs", "hosts", "handover", "ticket"])  # sections of documents that are no jobs

@@ -15,7 +15,7 @@ MARK = "*"  # behind the name of a job with a change, in tables
 
 
 def changes(document: Document) -> list[str]:
-    """A line for each patch upon its sources: how much, where, upon which commit; and of which job it is the restart."""
+    """A line for each patch upon its sources: how much, where, upon which commit; whose own build it is; and of which job it is the restart."""
     found = []
     for section in _signed(document, "change"):
         said = section.attributes
@@ -23,6 +23,10 @@ def changes(document: Document) -> list[str]:
         place = "" if path == "." else f" in {path}"
         found.append(f"{_count(said.get('files'), 'file')}, {_count(said.get('lines'), 'line')}{place} upon {said.get('base', '')[:10]}")
     wanted = _table(document)
+    for section in _signed(document, "published"):
+        told = section.table()
+        control = "" if told.get("environment") else ", uncontrolled: nobody told with what"
+        found.append(f"a local build, published by {wanted.get('submitter', '')}: built on {told.get('host', '')}{control}")
     if wanted.get("restart"):
         found.append(f"by hand, in the workspace of {str(wanted['restart'])[20:26]}: cit show {str(wanted.get('parent', ''))[-6:]}")
     return found
@@ -66,7 +70,7 @@ def is_changed(path: str) -> bool:
     """Whether the document in a file is a job with a change: told by its lines alone. A file that has moved on is none."""
     try:
         with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            found = raw.find(b"\n@begin change ")
-            return 0 <= found < raw.find(b"\n@begin signature ")
+            found, signed = (raw.find(mark) for mark in (b"\n@begin change ", b"\n@begin signature "))
+            return 0 <= found < signed or raw.find(b"\n@begin published ", 0, max(0, signed)) >= 0
     except (OSError, ValueError):
         return False

@@ -98,6 +98,8 @@ def checked(attempt: Attempt) -> None:
     if calls.named(job) is None:
         signed_script(job)
     reply.check(job)
+    if job.find("published"):
+        raise CitError(DATA, "it was built already, and is published", "cit requeue has it built here", job.label)
     if job.find("needs"):
         from . import needs
 

@@ -36,7 +36,7 @@ READS = {
     "signature": "1",
 }
 # `cit-run WORD` is cit-WORD, and its module.
-WORDS = {"changes": "changes", "clean": "cleaning", "stash": "stash", "try": "trial", "unstash": "unstash"}
+WORDS = {"changes": "changes", "clean": "cleaning", "publish": "publish", "stash": "stash", "try": "trial", "unstash": "unstash"}
 WRITES = {"artefact": "1", "environment": "1", "event": "1", "result": "1", "signature": "1"}
 
 

@@ -17,7 +17,7 @@ from .cit_format.errors import CitError
 from .naming import STASHED
 
 NOTES = ("artefacts", "sealed", STASHED)  # of a record: rows whose first column is a digest
-SECTIONS = ("artefact", "needs")
+SECTIONS = ("artefact", "needs", "publishes")
 MARKS = tuple(f"\n@begin {section} ".encode() for section in SECTIONS)
 Reasons = dict[str, str]  # by digest, one of those that refer to it
 

@@ -70,7 +70,7 @@ def ended(job: Document, queue: home.Queue, end: End) -> Document:
         **dict.fromkeys(FIGURES, 0),
         "why": end.why,
     }
-    word, detail = ("answered", end.why.removeprefix("answered ")) if end.answer else (WORDS[end.state], end.why)
+    word, detail = ("answered", end.why.removeprefix("answered ")) if end.answer else (WORDS.get(end.state, "published"), end.why)
     event = document.section("event", "tsv", journal.event("schedule", word, detail, end.moment))
     answer = [document.section("answer", "toml", body.toml(end.answer._asdict()))] if end.answer else []
     said = job.extended(event, *answer, document.section("result", "toml", body.toml(result)))
@@ -110,6 +110,20 @@ def done_path(queue: home.Queue, name: str) -> Path:
     parts = names.parse(name)
     assert parts is not None
     return queue / "done" / clock.id_day(parts.id) / str(parts._replace(key=""))
+
+
+def published(queue: home.Queue, file_names: list[str], now: int) -> list[End]:
+    """Which of these jobs in `waiting` their submitters have built themselves: they are first in line, and have ended."""
+    first = [name for name in file_names if name.startswith(names.key(names.HIGHEST, 0)[:5])]
+    found = []
+    for name, job in _jobs(queue, "waiting", first):
+        section = job.find("published")
+        if section is not None:
+            said = section.table()
+            state, status = ("FAILED" if said.get("state") == "FAILED" else "COMPLETED"), said.get("exit")
+            why = f"built by {job.table('job').get('submitter', '')} on {said.get('host', '')}, not by a builder"
+            found.append(End(name, state, why, now, exit=status if isinstance(status, int) else 0))
+    return found
 
 
 def too_late(queue: home.Queue, state: str, file_names: list[str], now: int) -> list[End]:

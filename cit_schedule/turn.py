@@ -113,7 +113,7 @@ class Pass:
         if self.latest.apply(waiting):
             waiting = spool.listing(self.queue / "waiting")
         if waiting and self.queue.settings.get("scheduling", True) is True:
-            answers = self.equals.answers(waiting[: self.look_ahead])
+            answers = self.equals.answers(waiting[: self.look_ahead]) + ends.published(self.queue, waiting, self.now)
             ends.finish(self.queue, "waiting", answers)
             gone = {end.name for end in answers}
             self.assign_all([name for name in waiting if name not in gone] if gone else waiting)

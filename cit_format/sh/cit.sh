@@ -80,7 +80,7 @@ cit_verify() ( # FILE ALLOWED_SIGNERS IDENTITY NAMESPACE [REVOKED]
   export LC_ALL=C
   [ "$(grep -c '^@cit ' "$1")" = 1 ] && [ -z "$(tail -c 1 "$1")" ] || cit_no 65 "no single complete document" || return
   [ "$(grep -c '^@begin job ' "$1")" -le 1 ] || cit_no 65 "a second job" || return
-  wish='job|script|call|source|bundle|change|env|config|files|needs|keep|secret|after|reply|grant'
+  wish='job|script|call|source|bundle|change|env|config|files|needs|keep|secret|after|reply|grant|published|publishes'
   ! sed -n '/^@begin signature /,$p' "$1" | grep -Eq "^@begin ($wish) " || cit_no 65 "a section of the submitter's after the signature" || return
   line=$(awk '!/^[ \t]*(#|$)/ && ($0 !~ /^[^ \t]+[ \t]+([^ \t]*,)?namespaces=/ || $1 ~ /[*?!]/) { print NR; exit }' "$2") || return 78
   [ -z "$line" ] || cit_no 78 "$2: line $line has no namespaces= or a wildcard" || return

@@ -8,7 +8,7 @@
 
 BEGIN {
     FS = "\t"
-    SUBMITTED = " job script call source bundle change env config files needs keep secret after reply grant "
+    SUBMITTED = " job script call source bundle change env config files needs keep secret after reply grant published publishes "
     APPENDED = " event assignment answer environment artefact result signature "
     ALONE = " control builder load hosts ticket "
     MINUTE = 60000000
