@@ -92,6 +92,7 @@ _PATTERNS = {
     "state": re.compile("|".join(STATES)),
     "age": re.compile("age"),
     "indices": arrays.PATTERN,
+    "screen": re.compile(r"[1-9][0-9]{0,2}x[1-9][0-9]{0,2}"),
     "load": re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?"),
     "recipient": re.compile(r"age1[02-9ac-hj-np-z]{58}|ssh-(?:ed25519|rsa) [A-Za-z0-9+/]+={0,2}"),
 }

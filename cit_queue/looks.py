@@ -218,6 +218,8 @@ def log(account: home.Account, copy_name: str, offset: str, sees: Sees = None, w
     path = account / "work" / f"{copy_name}.log"
     if what == "times":
         return tail(path.with_suffix(".run") / what, offset)
+    if what == "cast":
+        path, what = path.with_suffix(".cast"), ""
     sealed = path.with_name(path.name + reply.SUFFIX)
     if sealed.exists() and not what:
         return tail(sealed, offset)
@@ -238,7 +240,7 @@ def beside(record: Path, what: str) -> Path | int:
     logs = parts.files(parts.read(record))
     number = int(what[5:]) if what.startswith("part-") and OFFSET.fullmatch(what[5:]) else 0
     if not 0 < number <= len(logs):
-        raise CitError(NOT_FOUND, f"its record has no {what[:40]!r}", "log COPY-NAME OFFSET [times|parts|part-N]")
+        raise CitError(NOT_FOUND, f"its record has no {what[:40]!r}", "log COPY-NAME OFFSET [times|parts|part-N|cast]")
     with contextlib.suppress(OSError):
         return parts.opened(record, logs[number - 1])
     raise CitError(NOT_FOUND, f"{what[:40]} is not here", "cit clean removes it")

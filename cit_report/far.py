@@ -37,11 +37,11 @@ def looked_at(job: Seen) -> Seen:
     return job
 
 
-def copied(job: Seen, there: Where, offset: int, write: Callable[[bytes], object]) -> int:
-    """Write what its log has from this byte on; how many bytes it has then. 66 there is none, 69 its builder is out of reach."""
+def copied(job: Seen, there: Where, offset: int, write: Callable[[bytes], object], what: str = "") -> int:
+    """Write what its log (or `what` lies beside it) has from this byte on; how many bytes it has then. 66 there is none, 69 out of reach."""
     name = there.workspace.removeprefix("work/")
     try:
-        for piece in ask.pieces(there.place, "log", name, str(offset)):
+        for piece in ask.pieces(there.place, "log", name, str(offset), *filter(None, [what])):
             write(piece)
             offset += len(piece)
     except CitError as error:

@@ -41,6 +41,8 @@ WORDS = {
     "why": "why",
     "log": "log",
     "fetch": "fetch",
+    "attach": "attach",
+    "play": "play",
     "wait": "wait",
     "trace": "trace",
     "builders": "builders",

@@ -24,7 +24,7 @@ from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
 from .look import Seen
 from .show import script
-from .writer import Cleaner
+from .writer import Cleaner, Words
 
 TAIL = 8  # lines of the log that are shown
 TAIL_BYTES = 8192
@@ -156,7 +156,8 @@ def tail(log: Path | None) -> tuple[str, ...]:
         start = max(0, os.fstat(stream.fileno()).st_size - TAIL_BYTES)
         before = min(start, masks.reach(sought))
         stream.seek(start - before)
-        lines = Cleaner()(masks.hidden(stream.read(), sought)[before:], last=True).rstrip("\n").split("\n")
+        cleaner = Words() if log.with_suffix(".cast").exists() else Cleaner()
+        lines = cleaner(masks.hidden(stream.read(), sought)[before:], last=True).rstrip("\n").split("\n")
     return tuple(lines[-TAIL:]) if lines != [""] else ()
 
 

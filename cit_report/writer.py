@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from . import vt
 from .cit_format import masks, messages
 from .index import Index
 from .picking import Picker, Wish
@@ -29,6 +30,16 @@ class Cleaner:
         return messages.clean(_COLOUR.sub("", text))
 
 
+class Words(Cleaner):
+    """The same of a job that had a terminal: whole lines, as text alone."""
+
+    def __call__(self, piece: bytes, last: bool = False) -> str:
+        text = self.held + self.decoder.decode(piece, last)
+        lines, newline, rest = ("", "", text) if "\n" not in text else text.rpartition("\n")
+        shown, self.held = (text, "") if last else (lines + newline, rest)
+        return vt.words(shown)
+
+
 class Writer:
     """Writes pieces of a log to stdout, without the secrets of its job, cleaned where it is a terminal; as `wish` says, by way of the log's `index`.
 
@@ -37,7 +48,8 @@ class Writer:
 
     def __init__(self, log: Path | None, wish: Wish | None = None, index: Index | None = None) -> None:
         sought = masks.known(str(log)) if log else []
-        self.cleaner = Cleaner() if sys.stdout.isatty() else None
+        cleaner = Words if log and log.with_suffix(".cast").exists() else Cleaner
+        self.cleaner = cleaner() if sys.stdout.isatty() else None
         self.picker = Picker(wish, index or Index(), sought, sys.stdout.isatty()) if wish and not wish.is_plain else None
         self.mask = masks.Mask([] if self.picker else sought)
 

@@ -6,6 +6,7 @@ Pages: docs/stages/run.md, docs/format/environment-artefact-result.md
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,8 @@ from .shim import Ending, Order
 from .workspace import Place
 
 CANCEL, DEADLINE, VOID, FAULT, REFUSED, HOLD, REST, START = "cancel", "deadline", "void", "fault", "refused", "hold", "rest", "start"
+TERM, SCREEN = "xterm-256color", "80x24"  # of a job's terminal, where it says nothing else
+_SCREEN = re.compile(r"[1-9][0-9]{0,2}x[1-9][0-9]{0,2}")
 _STEP = "import sys; sys.path += {!r}; from {}.{} import main; main()"
 
 
@@ -106,6 +109,8 @@ def checked(attempt: Attempt) -> None:
         needs.needed(job)
     environment.asked_for(job)
     limits.check(job, attempt.said)
+    if not _SCREEN.fullmatch(str(attempt.said.get("tty-size", SCREEN))):
+        raise CitError(DATA, f"tty-size {str(attempt.said['tty-size'])[:40]!r} is no size of a terminal", "as 120x40", job.label)
     directory = attempt.said.get("builddir", ".")
     if not isinstance(directory, str) or directory.startswith("/") or ".." in directory.split("/"):
         raise CitError(DATA, f"builddir {str(directory)[:80]!r} is not below the workspace", "name a directory without .. in it", job.label)
@@ -153,6 +158,8 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
     """What a shim is told of a job."""
     own = environment.of_job(base, attempt.job, attempt.number, attempt.task, place.workspace, place.private)
     own.update(own_record.variables(place))
+    if attempt.said.get("tty") is True:
+        own.setdefault("TERM", TERM)
     is_sealed = bool(reply.text(attempt.job))
     viewed = public.is_wanted(place.record) and not is_sealed
     leaves = is_incremental(attempt) and not is_sealed
@@ -163,7 +170,7 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
         directory=directory_of(attempt, place),
         remove=list(place.remove),
         before=before,
-        program=service.program(place.record, calls.noted(place.record)) or program(*script_of(attempt.job, place)),
+        program=on_terminal(attempt, place, service.program(place.record, calls.noted(place.record)) or program(*script_of(attempt.job, place))),
         after=[
             *([step("public", place.record, place.log)] if viewed else []),
             step("keep", str(account), os.path.basename(place.link), place.workspace, packages=is_sealed),
@@ -180,6 +187,13 @@ def order(attempt: Attempt, place: Place, base: Mapping[str, str], before: list[
         check=check.command(attempt.said),
         patience=check.patience(attempt.duration("time")),
     )
+
+
+def on_terminal(attempt: Attempt, place: Place, argv: list[str]) -> list[str]:
+    """The program in a terminal of its own, where the job asks for one."""
+    if attempt.said.get("tty") is not True:
+        return argv
+    return [*step("terminal", place.record, place.log, str(attempt.said.get("tty-size", SCREEN)), place.private), *argv]
 
 
 def order_as(given: Order, account: home.Account, job: Document) -> Order:

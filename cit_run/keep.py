@@ -111,13 +111,18 @@ def is_text(name: str) -> bool:
 def log_rows(log: str, record: str | Path) -> list[Row]:
     """The log, the public view that lies beside it, and the logs that parts have of their own, as artefacts; none where there is none."""
     rows = []
-    for path in (log, public.path_of(log)):
+    for path in (log, public.path_of(log), cast_of(log)):
         with contextlib.suppress(OSError):
             rows.append(log_row(plain(path, os.O_RDONLY), f"work/{os.path.basename(path)}"))
     for path in own_record.logs(str(record)) if not public.is_wanted(str(record)) else ():
         with contextlib.suppress(OSError):
             rows.append(log_row(opened(record, path), f"work/{os.path.basename(record)}/{FOLDER}/{path}"))
     return rows
+
+
+def cast_of(log: str) -> str:
+    """Where the recording of the job's terminal lies that belongs to a log."""
+    return f"{log[: -len('.log')]}.cast"
 
 
 def log_row(fd: int, path: str) -> Row:
@@ -131,7 +136,7 @@ def log_row(fd: int, path: str) -> Row:
 
 
 def log_sealed(log: str, record: Path, to: list[Recipient]) -> list[Row]:
-    """The encrypted log as an artefact; it lies beside the log now."""
+    """The encrypted log (or recording) as an artefact; it lies beside the log now."""
     beside = f"{record}/.log{SUFFIX}"
     sink = sealing.log(log, beside, to)
     if sink is None:
@@ -187,13 +192,14 @@ def leave(account: Path, own: str, workspace: str) -> None:
         if globs and not rows:
             rows = kept(workspace, globs, account / "store", f"work/{own}", lambda name: reply.recipients(whose, name), service.portions(record))
         to = reply.of_log(whose)  # last, so that what was said of the others is in it
-        sealed = [*(log_sealed(log, record, to) if to else log_rows(log, record)), *rows]
+        sealed = [*([*log_sealed(log, record, to), *log_sealed(cast_of(log), record, to)] if to else log_rows(log, record)), *rows]
         written(record / "sealed", sealed)
-    names = [path[len(f"work/{own}/") : -len(SUFFIX)] for _, _, path in sealed if path.endswith(SUFFIX)]
+    names = [path[len(f"work/{own}/") : -len(SUFFIX)] for _, _, path in sealed if path.endswith(SUFFIX) and path.startswith(f"work/{own}/")]
     sealing.cleared(workspace, [name for name in names if reply.recipients(whose, name)], reply.is_all(whose))
     if reply.of_log(whose):
         removed(log)
         removed(f"{record}/log")
+        removed(cast_of(log))
         own_record.cleared(str(record))
     os.rename(record / "sealed", record / "artefacts")
     sealing.over(work, own)

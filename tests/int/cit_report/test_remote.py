@@ -185,6 +185,18 @@ def test_a_log_is_followed_and_a_job_waited_for_to_its_end(cluster: Cluster, ada
     assert [path.name.rpartition("-")[2] for path in ada.path(".cit/outbox/sent").glob("*.cit")] == ["kept.cit"], "what is seen done is forgotten"
 
 
+def test_parts_times_and_a_recording_come_by_the_door(cluster: Cluster, ada: Account) -> None:
+    ada.sh("""cit push -J shown --tty -- sh -c 'echo on a terminal'; cit wait -q shown""")
+    ada.sh("""cit push -J parts -- sh -c 'cit-part one -- echo first; cit-part --apart two -- sh -c "echo second; exit 3"; exit 3'""")
+    ada.sh("cit wait -q parts", status=3)
+    assert ada.text("cit play shown") == "on a terminal"
+    assert [line.split("\t")[:3] for line in ada.text("cit log --parts parts").split("\n")[1:]] == [["one", "COMPLETED", "0"], ["two", "FAILED", "3"]]
+    assert (ada.text("cit log --part one parts"), ada.text("cit log -f --part two parts")) == ("first", "second")
+    times = [line.split("\t") for line in ada.text("cit log --times parts").split("\n")]
+    assert [line for _, line in times] == ["first", "second"] and all(time.endswith("Z") for time, _ in times)
+    assert "parts that failed:\n  | two: exit 3" in ada.text("cit why parts")
+
+
 def test_a_wish_about_a_job_elsewhere_goes_there(cluster: Cluster, ada: Account) -> None:
     ada.sh("cit cancel kept")
     ada.sh("cit wait -q kept", status=143)
