@@ -110,7 +110,8 @@ def have(place: Place, identities: list[str], sees: Sees = None) -> tuple[list[b
 
 
 def ended(queue: home.Queue, words: list[str], sees: Sees = None) -> bytes:
-    """The documents of these IDs that lie in done or refused, framed, as many as fit; where none does, after waiting for one for DURATION."""
+    """The documents of these IDs (or single tasks, ID_TASK) that lie in done or refused, framed, as many as fit; where none does, after
+    waiting for one for DURATION."""
     until = time.monotonic() + min(clock.duration(words[0]) / clock.SECOND, LONGEST)
     wanted = {identity for identity in words[1:] if names.parse(f"{identity}-x.cit")}
     directories = [queue / state for state in (*sorted({f"done/{clock.id_day(identity)}" for identity in wanted}), "refused")]
@@ -130,10 +131,15 @@ def over(directories: list[Path], wanted: set[str], sees: Sees) -> list[bytes]:
     """What of these IDs lies in these directories: as many documents as fit into an answer, one at least."""
     pieces: list[bytes] = []
     size = 0
+    tasks: dict[str, list[int]] = {}
+    for identity, _, task in (each.partition("_") for each in wanted if "_" in each):
+        tasks.setdefault(identity, []).append(int(task))
     for directory in directories:
         for name in spool.listing(directory):
             parts = names.parse(name)
-            if parts is None or parts.id not in wanted or not is_seen(directory / name, sees):
+            if parts is None or (parts.id not in wanted and not any(map(parts.concerns, tasks.get(parts.id, ())))):
+                continue
+            if not is_seen(directory / name, sees):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 pieces.append((directory / name).read_bytes())

@@ -39,7 +39,7 @@ VERBS = {
     "ls": Verb(EITHER, 0, 2, "ls [STATE [DAY]]"),
     "get": Verb(EITHER, 1, 1, "get ID"),
     "have": Verb(EITHER, 1, 1000, "have ID..."),
-    "ended": Verb(QUEUE, 2, 1000, "ended DURATION ID..."),
+    "ended": Verb(QUEUE, 2, 1001, "ended DURATION ID[_TASK]..."),
     "finished": Verb(ACCOUNT, 0, 0, "finished"),
     "load": Verb(ACCOUNT, 0, 0, "load"),
     "builders": Verb(QUEUE, 0, 0, "builders"),

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from . import places, relog, story
-from .cit_format import ask, attempts, body, clock, frame, glance, home, messages, names, reader, same, spool, trust
+from . import places, relog, story, tally
+from .cit_format import arrays, ask, attempts, body, clock, frame, glance, home, messages, names, reader, same, spool, trust
 from .cit_format.document import Document
 from .cit_format.errors import DENIED, NOT_FOUND, CitError
 from .places import Copy, Home
@@ -39,7 +39,7 @@ Word = TypeVar("Word")
 def place(document: Document, now: int) -> tuple[str, names.FileName]:
     """The state in which a document lies at its queue, as it tells itself, and its name without KEY."""
     given, told = trust.assignment(document), str(story.told(document)["state"])
-    name = names.FileName(document.id, document.name, "", given.task if given else None, given.attempt if given else None)
+    name = names.FileName(document.id, document.name, "", given.task if given else None, given.attempt if given else None, rest(document))
     if told == "REFUSED":
         return "refused", name
     if given and attempts.again(document, now):
@@ -47,6 +47,15 @@ def place(document: Document, now: int) -> tuple[str, names.FileName]:
     if attempts.ending(document) or told in story.FINAL:
         return f"done/{clock.id_day(document.id)}", name
     return ("sent" if given else "held" if told == "HELD" else "waiting"), name
+
+
+def rest(document: Document) -> tuple[int, int] | None:
+    """From which to which task of an array a document is the end of those that were never dealt out; None where it is none, or of all."""
+    array, said = tally.of_document(document), str(story.last_result(document).get("tasks", ""))
+    if array is None or not arrays.PATTERN.fullmatch(said):
+        return None
+    ended = arrays.parse(said).tasks
+    return (ended[0], ended[-1]) if len(ended) < len(array.tasks) else None
 
 
 def is_settled(copies: Iterable[Copy]) -> bool:
@@ -102,10 +111,10 @@ class Asker:
             answer = self.ask(queue, "ended", f"{int(wait)}s", *some, seconds=self.seconds + wait)
             found: dict[str, list[Document]] = {}
             for document in [] if answer is None else documents(answer):
-                found.setdefault(document.id if document.id in some else some[0], []).append(document)
-            self.kept(queue, found)
+                found.setdefault(document.id if document.id in {each[:26] for each in some} else some[0][:26], []).append(document)
+            self.kept(queue, found, all_of_it=False)
 
-    def kept(self, queue: home.Queue, answers: Mapping[str, list[Document]]) -> dict[str, list[Document]]:
+    def kept(self, queue: home.Queue, answers: Mapping[str, list[Document]], all_of_it: bool = True) -> dict[str, list[Document]]:
         """Of what a queue answers about jobs, by ID, what can be (heard.py), kept here; what cannot is told, and not used."""
         from . import heard
 
@@ -119,7 +128,7 @@ class Asker:
                     self.wrong[identity] = error
                     messages.complain(error)
         for identity, found in good.items():
-            keep(queue, identity, found, clock.now())
+            keep(queue, identity, found, clock.now(), all_of_it)
         return good
 
     def unanswered(self, document: Document, queue: home.Queue) -> CitError | None:
@@ -176,10 +185,13 @@ def heard_at(queue: home.Queue) -> int | None:
 # --- keeping --------------------------------------------------------------------------------------------------------
 
 
-def keep(queue: home.Queue, identity: str, found: Sequence[Document], now: int) -> None:
-    """Let these be the documents that are known of an ID, each in the state that it tells."""
-    wanted = {str(queue.path / state / str(name)): document for document in found for state, name in [place(document, now)]}
-    before = {copy.path for copy in places.copies_of(identity, Home([queue.path], None))}
+def keep(queue: home.Queue, identity: str, found: Sequence[Document], now: int, all_of_it: bool = True) -> None:
+    """Let these be the documents that are known of an ID, each in the state that it tells; not `all_of_it`: of the tasks that these are."""
+    where = [(document, *place(document, now)) for document in found]
+    wanted = {str(queue.path / state / str(name)): document for document, state, name in where}
+    tasks = {name.task for _, _, name in where if name.task is not None}
+    others = not all_of_it and any(name.task is not None or name.span for _, _, name in where)
+    before = {copy.path for copy in places.copies_of(identity, Home([queue.path], None)) if not others or copy.file.task in tasks}
     for path, document in wanted.items():
         if path not in before or Path(path).read_bytes() != document.raw:
             os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)

@@ -161,6 +161,9 @@ def looked_at_again(jobs: list[look.Seen]) -> None:
             wake.arrived(queue.path, queue.on_arrival)
 
 
+FIRST = 200  # tasks of an array that a queue elsewhere is asked about in one question: the first ones, as they end first
+
+
 class Elsewhere:
     """Those of the jobs that are in queues elsewhere; these are asked, all jobs in one question, when it is time."""
 
@@ -180,10 +183,15 @@ class Elsewhere:
         if self.due is None or time.monotonic() < self.due:
             return
         left = {job.partition("_")[0] for job in pending}
+        tasks: dict[str, list[int]] = {}
+        for identity, _, task in (job.partition("_") for job in pending if "_" in job):
+            tasks.setdefault(identity, []).append(int(task))
         wait = patience(until, time.monotonic()) if self.alone else 0.0
         began = time.monotonic()
         for queue, identities in self.queues.items():
-            self.asker.ended(queue, [identity for identity in identities if identity in left], wait)
+            wanted = [identity for identity in identities if identity in left]
+            words = [[f"{each}_{task}" for task in sorted(tasks[each])[:FIRST]] if each in tasks else [each] for each in wanted]
+            self.asker.ended(queue, [word for several in words for word in several], wait)
         for identity in self.asker.wrong.keys() & left:
             raise self.asker.wrong[identity]
         if wait and time.monotonic() >= began + wait:

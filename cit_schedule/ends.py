@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import choose, files
-from .cit_format import after, body, clock, document, home, journal, names, reader, spool, trust, wake
+from .cit_format import after, arrays, body, clock, document, home, journal, names, reader, spool, trust, wake
 from .cit_format.body import Value
 from .cit_format.document import Document
 from .cit_format.errors import CitError
@@ -65,6 +65,7 @@ def ended(job: Document, queue: home.Queue, end: End) -> Document:
         "signal": end.signal,
         "attempt": given.attempt if given else 0,
         "task": given.task if given else None,
+        "tasks": undealt(job, end.name),
         "started": moment,
         "ended": moment,
         **dict.fromkeys(FIGURES, 0),
@@ -75,6 +76,12 @@ def ended(job: Document, queue: home.Queue, end: End) -> Document:
     answer = [document.section("answer", "toml", body.toml(end.answer._asdict()))] if end.answer else []
     said = job.extended(event, *answer, document.section("result", "toml", body.toml(result)))
     return home.signed(said, queue.signer, queue.identity, "cit-queue")
+
+
+def undealt(job: Document, name: str) -> str | None:
+    """Which tasks of an array end together, as they were never dealt out; None where it is a job, or one task that was."""
+    parts, array = names.parse(name), arrays.of(job)
+    return arrays.written(array.left(parts)) if parts is not None and array is not None and parts.task is None else None
 
 
 # --- the loop -----------------------------------------------------------------------------------------------------------

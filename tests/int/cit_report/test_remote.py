@@ -226,6 +226,42 @@ def test_again_is_in_the_same_queue_and_under_the_same_name(cluster: Cluster, ad
     ada.sh("CIT_HOST=home cit push -J other --hold -- true && CIT_HOST=home cit cancel other && cit wait -q other", status=143)
 
 
+# --- answered by another's run ------------------------------------------------------------------------------------------
+
+
+def test_an_answer_from_elsewhere_is_looked_at_before_it_is_believed(cluster: Cluster, ada: Account) -> None:
+    """The run that it names is fetched too; where that is another, the job has not ended for who waits."""
+    ada.sh("cit push -q --same mine -J built -- echo made; cit wait built; cit push -q --same mine -J again -- echo made; cit wait again")
+    assert "answered" in shown(ada, "cit show --tsv again") and ada.text("cit log again") == "made"
+    ada.sh("cit trace again")
+    (run,) = cluster.host.path(".").glob(".cit/queues/*/done/*/*-built.cit")
+    run.write_bytes(run.read_bytes() + b"@begin note 1 text\nhi\n@end note\n")
+    ada.sh("rm -rf .cit/queues/team/done/*/*-again.cit .cit/queues/team/done/*/*-built.cit")
+    told = ada.sh("cit wait --timeout 5s again", status=77)
+    assert b"another than the answer names" in told.stderr
+
+
+# --- arrays -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_array_in_a_queue_elsewhere_is_one(cluster: Cluster, ada: Account) -> None:
+    """Pushed, waited for, looked at, one task cancelled and one followed up, by somebody who has no account at the queue."""
+    ada.sh("cit push -q -a 1-4%2 -J many -- sh -c 'echo task $CIT_TASK; test $CIT_TASK != 3'")
+    ada.sh("cit wait -q many", status=1)
+    row = rows(ada, "cit ls")["many"]
+    assert (row["state"], row["tasks"]) == ("FAILED", "4 of 4")
+    assert ada.text("cit log many_2") == "task 2" and "3 COMPLETED, 1 FAILED" in ada.text("cit why many")
+    ada.sh("cit requeue --failed many")
+    ada.sh("cit wait -q last", status=1)
+    assert ada.text("cit show --id last") + "_3" == ada.text("cit show --id last_3")
+    ada.sh("cit push -q -a 1-3 -J idle -w nobody -- true")
+    ada.sh("cit cancel idle_2")
+    ada.sh("cit wait -q --timeout 30s idle_2", status=143)
+    assert "1 CANCELLED, 2 PENDING" in ada.text("cit why idle")
+    ada.sh("cit cancel idle")
+    ada.sh("cit wait -q --timeout 30s idle", status=143)
+
+
 # --- nobody answers: the last of all, as the queue's machine does not come back ------------------------------------------------
 
 
@@ -251,18 +287,3 @@ def test_out_of_reach_is_one_line_and_what_is_known(machines: loopback.Loopback,
     away = ada.sh("cit log bad", status=69)
     assert b"its log is on moon, at ssh://" in away.stderr and b"hint: cit log " in away.stderr
     assert time.monotonic() - began < 30
-
-
-# --- answered by another's run ------------------------------------------------------------------------------------------
-
-
-def test_an_answer_from_elsewhere_is_looked_at_before_it_is_believed(cluster: Cluster, ada: Account) -> None:
-    """The run that it names is fetched too; where that is another, the job has not ended for who waits."""
-    ada.sh("cit push -q --same mine -J built -- echo made; cit wait built; cit push -q --same mine -J again -- echo made; cit wait again")
-    assert "answered" in shown(ada, "cit show --tsv again") and ada.text("cit log again") == "made"
-    ada.sh("cit trace again")
-    (run,) = cluster.host.path(".").glob(".cit/queues/*/done/*/*-built.cit")
-    run.write_bytes(run.read_bytes() + b"@begin note 1 text\nhi\n@end note\n")
-    ada.sh("rm -rf .cit/queues/team/done/*/*-again.cit .cit/queues/team/done/*/*-built.cit")
-    told = ada.sh("cit wait --timeout 5s again", status=77)
-    assert b"another than the answer names" in told.stderr
