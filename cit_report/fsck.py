@@ -32,6 +32,7 @@ IN_ACCOUNT = {
     *home.ACCOUNT_DIRECTORIES,
     "refused",
     "queues",
+    "triggers",
     "hosts",
     "known_hosts",
     "bin",

@@ -374,6 +374,21 @@ def test_as_cron_starts_it(desk: Desk, listed: List) -> None:
     assert listed.unsent == []
 
 
+def test_a_tick_looks_at_the_lists_of_the_home(desk: Desk, listed: List) -> None:
+    """Those whose names end in .triggers; what is wrong in one is told, once, and the other one fires."""
+    place = desk.home / ".cit" / "triggers"
+    place.mkdir()
+    desk.tree(remote="zlib.git")
+    for name, text in (("a.triggers", "nonsense\n"), ("b.triggers", "repo ../../zlib.git => -J zlib -- true\n"), ("c.off", "x\n")):
+        (place / name).write_text(text)
+    for told in (1, 0):
+        said = desk.run("cit-tick").stderr.decode()
+        assert said.count("a.triggers: line 1: error: no => in it") == said.count("error") == told, said
+        waiting = [path for state in ("waiting", "assigned", "sent") for path in (desk.home / ".cit/queues/main" / state).glob("*-zlib.cit")]
+        assert len(waiting) == 1
+    desk.run("cit-fsck")
+
+
 def test_options_that_do_not_go_with_it(desk: Desk, listed: List) -> None:
     listed.write("")
     for more in (["--name", "x"], ["--repo=x"], ["--", "true"]):
