@@ -33,6 +33,7 @@ IN_ACCOUNT = {
     "refused",
     "queues",
     "triggers",
+    "try",
     "hosts",
     "known_hosts",
     "bin",
