@@ -86,7 +86,7 @@ def job_of(copies: list[Copy], said: moves.Facts, now: int, queues: Mapping[str,
     if not word or (word in story.FINAL and elapsed is None):
         told = opened(copy)
         word = word or str(told.get("state") or "")
-        submitter, builder = submitter or _text(told, "submitter"), builder or _text(told, "builder")
+        submitter, builder = submitter or _text(told, "submitter"), builder or _text(told, "builder") or _text(told, "answered")
         ended = ended or _moment(told, "ended")
         elapsed = story.elapsed(told, now)
     when = ended if word in story.FINAL else started if word == "RUNNING" else said.accepted or clock.id_moment(copy.file.id)

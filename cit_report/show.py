@@ -45,6 +45,7 @@ ASKED = (
     "chain",
     "check",
     "same",
+    "fresh",
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Union
 
 from . import first
-from .cit_format import body, clock, own_events, trust
+from .cit_format import body, clock, own_events, same, trust
 from .cit_format.document import Document
 from .cit_format.errors import CitError
 
@@ -74,6 +74,9 @@ def _job(document: Document) -> Story:
         story["started"] = story.get("started") or _time(result.get("started"))
         story["ended"] = story.get("ended") or _time(result.get("ended"))
     story["state"] = state
+    answer = same.answer(document)
+    if answer:
+        story["answered"] = f"as {answer.job[-6:]}"
     log = next(
         (
             row

@@ -34,7 +34,8 @@ def test_every_view_follows_to_the_run(answered: Lived) -> None:
     assert second["log"] == first["log"] and second["artefacts"] == first["artefacts"]
     assert answered.run("cit-log", "second") == "built\n"
     assert "did not run: it is answered by the run of" in plain(answered.run("cit-why", "second")).replace("\n", " ")
-    assert [row["state"] for row in answered.rows("cit-ls", "-a")] == ["COMPLETED", "COMPLETED"]
+    rows = answered.rows("cit-ls", "-a")
+    assert [row["state"] for row in rows] == ["COMPLETED", "COMPLETED"] and rows[0]["builder"] == f"as {str(first['id'])[-6:]}"
     answered.run("cit-fetch", "second", "kept")
     assert (answered.directory / "kept").read_text() == "more\n"
 

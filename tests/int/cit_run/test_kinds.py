@@ -57,6 +57,8 @@ ACTS = {
     "waits, to be released": (None, WAITS._replace(held=True), Handed("7"), attempt.START, NO._replace(held=False), False, engine.RELEASE),
     "held by somebody else": (None, WAITS._replace(held=True), Handed("7"), attempt.START, NO, False, turn.WAIT),
     "waits once more, too late for a beginning": ("lost", WAITS, Handed("7"), attempt.VOID, NO, False, turn.WAIT),
+    "its check said no": (end("check"), over("failed"), Handed("7"), attempt.START, NO, False, turn.END),
+    "its check took too long": (end("check", 15), over("failed"), Handed("7"), attempt.START, NO, False, turn.END),
     "runs": ("running", RUNS, Handed("7"), attempt.START, NO, False, turn.WAIT),
     "runs, to be stopped": ("running", RUNS, Handed("7"), attempt.HOLD, NO._replace(held=True), False, engine.PAUSE),
     "just starts, to be stopped": (None, RUNS, Handed("7"), attempt.HOLD, NO._replace(held=True), False, turn.WAIT),
