@@ -8,6 +8,8 @@ from . import screen
 from .cit_format import attempts, clock
 from .cit_format.document import Document
 
+BACK = "given back"  # an attempt that its builder did not begin
+
 
 class Weighed(NamedTuple):
     """An attempt: its number, the builder that got it, when, how it ended if it was not the last one, and a line for each builder that there was."""
@@ -32,7 +34,8 @@ def weighed(document: Document) -> list[Weighed]:
         elif found and section.kind == "result" and section.version == "1":
             found[-1] = found[-1]._replace(end=screen.line(section.table().get("state")))
         elif found and attempts.is_void(document, section):
-            found[-1] = found[-1]._replace(end="given back")
+            why = next((screen.line(row[5]) for row in section.rows() if row[2:3] == ["void"] and row[5:6]), "")
+            found[-1] = found[-1]._replace(end=f"{BACK}: {why}" if why else BACK)
     return found
 
 
@@ -41,7 +44,9 @@ def told(found: list[Weighed]) -> list[tuple[str, tuple[str, ...]]]:
     if len(found) == 1 and len(found[0].lines) < 2:
         return []
     last = found[-1:]
-    return [
-        (f"attempt {each.attempt} was given to {each.builder} at {each.assigned}" + (f" ({each.end})" if [each] != last else "") + ":", each.lines)
-        for each in found
-    ]
+    return [(f"attempt {each.attempt} was given to {each.builder} at {each.assigned}{_ended(each, [each] == last)}:", each.lines) for each in found]
+
+
+def _ended(each: Weighed, is_last: bool) -> str:
+    """How an attempt ended, where nothing else tells it."""
+    return f" ({each.end})" if each.end and (not is_last or each.end.startswith(BACK)) else ""
