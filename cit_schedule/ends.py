@@ -43,14 +43,16 @@ class End(NamedTuple):
 
 
 def lost_at(job: dict[str, Value], is_sent: bool, moved: int, grace: int) -> int | None:
-    """When silence about an assigned job becomes its end; None: never, as it has no time limit. All in microseconds.
+    """When silence about an assigned job becomes its end; None: never, as it runs without a time limit. All in microseconds.
 
     `moved`: when the document came where it is. A builder begins it within `start-within` of receiving it, and in any case
-    before it expires; it then has its `time`.
+    before it expires; it then has its `time`. Where it never said that it has received it, its expiry is enough.
     """
     limit, expires, within = job.get("time"), job.get("expires"), job.get("start-within")
-    if limit is None or not isinstance(expires, int):
+    if not isinstance(expires, int) or (limit is None and is_sent):
         return None
+    if limit is None:
+        return expires + grace
     begun = min(expires, moved + clock.duration(str(within))) if is_sent and within is not None else int(expires)
     return begun + clock.duration(str(limit)) + grace
 

@@ -81,6 +81,7 @@ def test_again(case: str) -> None:
 HOUR = clock.HOUR
 LOST_AT = {
     "no time limit": ({}, True, None),
+    "no time limit, and never handed over as far as is known": ({}, False, NOW + 24 * HOUR + HOUR),
     "a time limit": ({"time": "2h"}, True, NOW + 24 * HOUR + 2 * HOUR + HOUR),
     "start-within": ({"time": "2h", "start-within": "30m"}, True, NOW + HOUR // 2 + 2 * HOUR + HOUR),
     "start-within beyond expiry": ({"time": "2h", "start-within": "9d"}, True, NOW + 24 * HOUR + 2 * HOUR + HOUR),
