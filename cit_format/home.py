@@ -258,7 +258,7 @@ def ensure() -> Path:
             tell(
                 "note",
                 f"made a key of your own: {home / 'id_ed25519'}",
-                hint="your ssh key, once you have one, is used instead: `cit config key ~/.ssh/id_ed25519`",
+                hint="it stays your key here until you name another one: `cit config key FILE`, and `cit allow`, which lists it",
             )
         account = Account(home)
         builder = keys.generate(home / "key", account.identity)

@@ -68,12 +68,16 @@ def load(path: Path) -> Signer:
 
 
 def find_personal(home: Path, configured: str | None) -> Signer | None:
-    """The key of the person who runs this: the `configured` one, the first of ~/.ssh, of ssh-agent, of the cit home.
+    """The key of the person who runs this: the `configured` one, the one that this cit home made, the first of ~/.ssh, of ssh-agent.
 
+    A home makes one where there is no other. That one is listed everywhere then, so one in ~/.ssh that comes later does not take its place by itself.
     Without a terminal a key that signs without asking goes before one that asks.
     """
     if configured:
         return load(Path(configured).expanduser())
+    own = home / "id_ed25519"
+    if own.exists():
+        return load(own)
     terminal, held = has_terminal(), functools.lru_cache(maxsize=1)(agent_keys)
     asking = None
     for path in (Path(os.path.expanduser("~"), ".ssh", name) for name in PERSONAL):
@@ -87,8 +91,7 @@ def find_personal(home: Path, configured: str | None) -> Signer | None:
         return asking
     for public in held().values():
         return Signer(public, functools.partial(_sign_elsewhere, public, None), asks=True)
-    own = home / "id_ed25519"
-    return load(own) if own.exists() else None
+    return None
 
 
 def agent_keys() -> dict[bytes, PublicKey]:

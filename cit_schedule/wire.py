@@ -58,7 +58,7 @@ def identity_of(owner: Union[home.Queue, home.Account]) -> Identity:
 
 
 def personal() -> Identity:
-    """A person comes with the `key` of config.toml; else with those that ssh finds, and with the one that the cit home made where there was none."""
+    """A person comes with the `key` of config.toml; else with the one that the cit home made, where it did, and with those that ssh finds."""
     configured = home.settings(home.path() / "config.toml").get("key")
     if configured:
         return Identity((Path(str(configured)).expanduser(),))
@@ -68,7 +68,7 @@ def personal() -> Identity:
     from .cit_format import keys
 
     usual = [Path(os.path.expanduser("~"), ".ssh", name) for name in keys.PERSONAL]
-    return Identity(tuple(path for path in (*usual, made) if path.exists()))
+    return Identity(tuple(path for path in (made, *usual) if path.exists()))
 
 
 def is_moved() -> bool:

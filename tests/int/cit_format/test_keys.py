@@ -284,14 +284,14 @@ def found(home: Path, configured: str | None = None, terminal: bool = False, **e
 def test_a_persons_key_is_looked_for_in_order(agent: None, key_files: dict[str, Path], tmp_path: Path) -> None:
     ssh, held = tmp_path / ".ssh", {"SSH_AUTH_SOCK": os.environ["SSH_AUTH_SOCK"]}
     assert found(tmp_path) == "None" == found(tmp_path, **held)
-    keys.generate(own_copy(key_files["ecdsa-521"], tmp_path, ".cit/configured").with_name("id_ed25519"), "made@sun")
-    assert found(tmp_path) == "made@sun" == found(tmp_path, **held)
     subprocess.run(["ssh-add", "-q", str(key_files["ecdsa-384"])], check=True, stdin=subprocess.DEVNULL)
-    assert found(tmp_path, **held) == "ecdsa-384@sun" and found(tmp_path) == "made@sun"
+    assert found(tmp_path, **held) == "ecdsa-384@sun" and found(tmp_path) == "None"
     own_copy(key_files["rsa"], ssh, "id_rsa")
     assert found(tmp_path, **held) == "rsa@sun"
     own_copy(key_files["ecdsa-256"], ssh, "id_ecdsa")
     assert found(tmp_path) == "ecdsa-256@sun"
+    keys.generate(own_copy(key_files["ecdsa-521"], tmp_path, ".cit/configured").with_name("id_ed25519"), "made@sun")
+    assert found(tmp_path) == "made@sun" == found(tmp_path, **held), "what the home made stays, as lists name it"
     assert found(tmp_path, configured="~/.cit/configured") == "ecdsa-521@sun"
 
 
