@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Union
@@ -29,6 +30,7 @@ TAKEN_BACK = ("refused", "kept")  # states in which the sender keeps what it has
 PERSONAL = ("put-accept", "ls", "get", "log", "file", "stashed", "builders")  # verbs that a person asks; the others are the queue's, or the account's
 TICKET = 4 << 10  # bytes of an answer for each document; a `why` may be long
 ANSWER = 80 << 20  # bytes of any other answer: a group of documents, the last of them large
+NO_SUCH_COMMAND = 127  # a shell's word for the name of a verb; no door says that
 SHOWN = 500  # letters of what a far end says that are told
 _SAID = re.compile(r"error: (.*)")
 Owner = Union[home.Queue, home.Account, None]
@@ -100,9 +102,22 @@ class Remote(NamedTuple):
         return self.stream(verb, b"", ANSWER)
 
     def ask(self, verb: str, words: list[str], stdin: bytes, out: Out) -> Ended:
-        """Ask one verb; the bytes of the answer go to `out` as they come."""
+        """Ask one verb; the bytes of the answer go to `out` as they come.
+
+        Whose key opens a shell there and no door, as the owner's may, asks the account's own door by that shell.
+        """
         about = [f"@{self.where.queue}"] if self.where.queue else []
-        return self.wired(self.where, verb).run(" ".join([*about, verb, *words]), stdin, out)
+        command, answered = " ".join([*about, verb, *words]), False
+
+        def noted(piece: bytes) -> None:
+            nonlocal answered
+            answered = True
+            out(piece)
+
+        ended = self.wired(self.where, verb).run(command, stdin, noted)
+        if ended.status != NO_SUCH_COMMAND or answered:
+            return ended
+        return self.wired(self.where, verb).run(by_shell(command), stdin, out)
 
     def stream(self, verb: str, stdin: bytes, limit: int) -> list[Document]:
         """The documents of a framed answer, all of them or none."""
@@ -143,6 +158,11 @@ class Remote(NamedTuple):
 
     def fault(self, what: str) -> CitError:
         return wire.away(self.where, what)
+
+
+def by_shell(command: str) -> str:
+    """The line of any shell that asks the door of its account."""
+    return f"exec /bin/sh -c {shlex.quote(f'PATH=$PATH:$HOME/.cit/bin; export PATH; exec cit-queue --door {shlex.quote(command)}')}"
 
 
 def complaint(said: str) -> tuple[str, str]:

@@ -110,6 +110,9 @@ def test_an_account_with_sshd_and_python3_becomes_a_builder(ada: Account, machin
     ended = pushed(ada, "id -un; hostname")
     assert next(ended.all("result")).table()["state"] == "COMPLETED"
     assert one.path(f".cit/work/{ended.id}.a1-job.log").read_text() == "one\nmoon\n"
+    for transport in ("fabric", "ssh"):  # her key opens a shell there, and no door
+        assert ada.text(f"cit config transport {transport}; cit log {ended.id}") == "one\nmoon"
+    ada.sh("cit config --unset transport")
 
     assert "ok    builder moon    ssh://one@10.77.0.2 answers" in ada.text("cit doctor --ask", status=None)
     doctor = one.text(".cit/bin/cit doctor")
