@@ -4,7 +4,7 @@ Arguments: RECORD LOG COLUMNSxROWS PRIVATE PROGRAM... (PRIVATE: the directory of
 which is the log; with times and without secrets, to work/COPY-NAME.cast (asciicast v2). Listens on `tty` in the record:
 who connects says `watch` or `keys` on a line, is shown what is there and what comes, and with `keys` types into it.
 Exits: as the program does, also by its signal; 126, 127 where it cannot be started. TERM, HUP, INT and QUIT go to its group and to the one in the
-foreground. A watcher that does not read is let go: nobody holds the job up.
+foreground. A watcher who does not read misses what he is too late for: nobody holds the job up.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ HISTORY = 1 << 18  # bytes of what was shown last that a watcher gets first
 BEHIND = 1 << 20  # bytes that a watcher may be behind
 RECORDED = 64 << 20  # bytes of a recording
 PIECE = 1 << 16
+PATIENCE = 1.0  # seconds for watchers to take what was shown last
 DRAIN = 0.2  # seconds for what a program that has ended left in its terminal
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 CLEARS = (b"\x1b[2J", b"\x1bc", b"\x1b[?1049h")  # after these nothing before is seen any more
@@ -148,6 +149,8 @@ class Terminal:
         for watcher in self.watchers:
             if watcher.wish:
                 watcher.unsent += shown
+                if len(watcher.unsent) > BEHIND:  # whatever was begun is cut off (CAN), then the last of it
+                    watcher.unsent = b"\x18\x1b[0m" + recent(self.shown)
 
     def attend(self, watcher: Watcher) -> None:
         """Hear what a watcher says."""
@@ -178,8 +181,6 @@ class Terminal:
         except OSError:
             self.dismiss(watcher)
             return
-        if len(watcher.unsent) > BEHIND:
-            self.dismiss(watcher)
 
     def dismiss(self, watcher: Watcher) -> None:
         if watcher in self.watchers:
@@ -227,14 +228,19 @@ class Terminal:
         return self.read() if self.master in found else True
 
     def over(self, record: str) -> None:
-        """The last of it: to the recording, and to whoever watches, as far as they take it at once."""
+        """The last of it: to the recording, and to whoever watches, as far as they take it now."""
         until = time.monotonic() + DRAIN
         while time.monotonic() < until and select.select([self.master], [], [], 0)[0] and self.read():
             pass
         self.show(self.mask(b"", last=True))
         self.recording.show(b"", last=True)
-        for watcher in list(self.watchers):
-            self.send(watcher)
+        until = time.monotonic() + PATIENCE
+        while self.watchers and time.monotonic() < until:
+            for watcher in [each for each in self.watchers if not each.unsent]:
+                self.dismiss(watcher)
+            _, free, _ = select.select([], [watcher.socket for watcher in self.watchers], [], PATIENCE)
+            for watcher in [each for each in self.watchers if each.socket in free]:
+                self.send(watcher)
         if self.listener:
             os.unlink(f"{record}/{SOCKET}")
 
