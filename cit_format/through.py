@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from . import body, builders, clock, document, home, messages, names, reader, spool, trust
+from . import body, builders, clock, document, heartbeat, home, messages, names, offers, reader, spool, trust
 from .document import Document
 from .errors import CONFIG, DATA, LATER, OK, CitError, worst
 from .reader import Faulty
@@ -33,14 +33,27 @@ class Taken(NamedTuple):
 
 
 def stream_of(queue: home.Queue) -> list[Document]:
-    """The builders of a queue that its list believes and nobody paused, the newest of each name, each with a `load`: what the queue gave it."""
+    """The builders of a queue that its list believes and nobody paused, the newest of each name, each with a `load`, what the queue gave
+    it, and an `interface` for each that it offers."""
     waiting, running = given(queue / "assigned"), given(queue / "sent")
     now = clock.now()
     found, faults = builders.newest(queue, [queue / "builders" / name for name in spool.listing(queue / "builders")], now)
     for where, error in faults:
         messages.complain(error, where)
     named = [(str(described.table("builder")["name"]), described) for described in found]
-    return [each.extended(_load(each, running[name], waiting[name], now)) for name, each in named if not builders.pause(queue, name)]
+    there = [(name, each) for name, each in named if not builders.pause(queue, name)]
+    return [each.extended(_load(each, running[name], waiting[name], now), *_offered(queue, name, each, now)) for name, each in there]
+
+
+def _offered(queue: home.Queue, name: str, described: Document, now: int) -> list[bytes]:
+    """What a builder offers to be called, as it said last; of this account as it is."""
+    said = described.table("builder")
+    if said.get("door") == str(home.path().absolute()):
+        return offers.sections(home.path())
+    if heartbeat.kept(queue, name, str(said.get("key")), now) is None:
+        return []
+    beat = reader.parse((queue / "builders" / heartbeat.CACHE / f"{name}.cit").read_bytes())
+    return [beat.raw[section.start : section.end] for section in beat.all("interface")]
 
 
 def _load(described: Document, running: int, waiting: int, now: int) -> bytes:

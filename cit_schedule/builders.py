@@ -35,4 +35,6 @@ def streamed(described: Document, queue: home.Queue, now: int) -> Builder:
         return found
     said = builder.heard(loads[-1], now)
     jobs = sum(number(loads[-1], key, 0) for key in ("running", "waiting"))
+    offered = tuple(section.attributes.get("name", "") for section in described.all("interface"))
+    said = said._replace(interfaces=offered or None)
     return found._replace(heard=said, given=jobs if abs(now - said.time) <= FRESH else 0)

@@ -185,12 +185,18 @@ def test_the_scheduler_of_the_page(queue: home.Queue, tmp_path: Path, yard: Yard
     assert (line[0], line[2], line[3], line[6]) == (f"{job_like(0).id}.a1-zlib", "mine", "assigned", "sun")
 
 
-def test_what_a_scheduler_reads(queue: home.Queue, tmp_path: Path) -> None:
-    """Only the builder that the queue's list believes, and what it was given."""
+def test_what_a_scheduler_reads(queue: home.Queue, tmp_path: Path, yard: Yard) -> None:
+    """Only the builder that the queue's list believes, what it was given, and what it said that it offers."""
+    load = section("load", "toml", body.toml({"time": Time(NOW), "load": "0.5", "running": 1, "waiting": 0}))
+    offered = section("interface", "tsv", body.row("-", "interface", "-", "-", "-", "-", "Builds."), name="zlib")
+    beat = builder(yard, "builder@sun", "sun", slots=2).extended(load, section("jobs", "tsv", b""), offered)
+    (queue / "builders/.load").mkdir()
+    (queue / "builders/.load/sun.cit").write_bytes(yard.signed(beat, "builder@sun", "cit-builder").raw)
     run("through", "--queue", queue.path, "--from", "waiting", "--to", "assigned", "--", "sh", "-c", f"tee {tmp_path}/stream")
     documents = [item for item in reader.documents(reader.reader_of((tmp_path / "stream").read_bytes())) if isinstance(item, Document)]
     assert [item.kind for item in documents] == ["builder", "job", "job", "job"]
     assert documents[0].table("load") == {"time": NOW, "running": 1, "waiting": 0}
+    assert [documents[0].raw[each.start : each.end] for each in documents[0].all("interface")] == [offered]
     assert len(listing(queue / "waiting")) == 3, "builders that come back are no jobs"
 
 
