@@ -65,3 +65,43 @@ def test_a_job_cannot_reach_the_terminal(lived: Lived) -> None:
     for program in ("cit-why", "cit-show", "cit-report", "cit-trace"):
         assert not OBEYED.search(without_ours(lived.on_terminal(program, spoilt))), program
     assert NASTY.replace("\r", "") in lived.completed("cit-log", "nasty").stdout.decode(), "in a pipe the log is as it is"
+
+
+EVERY = "".join(chr(code) for code in (0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), *range(0x80, 0xA0)))
+SEQUENCES = [  # what terminals and pagers obey, each in the form that they know
+    *(f"\x1b]{number};x{end}" for number in (0, 2, 4, 7, 8, 9, 10, 52, 133, 777, 1337) for end in ("\x07", "\x1b\\", "\x9c")),
+    *(f"\x1b{letter}" for letter in "=>78cDEHMNOZ[]^_P\\(#%"),
+    *(f"\x1b[{what}" for what in ("2J", "H", "3J", "?1049h", "?25l", "6n", "c", "21t", "1;1r", "38;5;1m", "999999999A", ">c", "?2004h", "5i")),
+    *(f"\x9b{what}" for what in ("2J", "31m", "6n")),
+    "\x1bP$q\x1b\\", "\x1bPtmux;\x1b\x1b]0;x\x07\x1b\\", "\x1bX sos \x1b\\", "\x1b^pm\x1b\\", "\x1b_apc\x1b\\", "\x9d0;x\x9c", "\x90q\x9c",
+    "a\bb", "a\rb", "\x0e\x0f", "\x7f", "[/bold]", "[link=file:///x]y[/link]", "[red", ":smile:", "<script>alert(1)</script>", "&lt;", "\u0000",
+    "::group::\x1b[2J", "##[section]\x1b]0;x\x07", "section_start:1:\x1b[2J\r\x1b[0K", "--- :bell:\x07", "^^^ +++", "ok 1 - \x1b[2J", "not ok \x9b2J",
+    "make[1]: Entering directory '\x1b[2J'",
+]  # fmt: skip
+
+
+def test_every_view_of_a_job_is_clean(lived: Lived) -> None:
+    """Whatever it prints, calls its parts and says of itself: on a terminal no byte of it is obeyed, and nothing is raised."""
+    words = [EVERY, *(chr(code) for code in range(1, 0x20)), *SEQUENCES]
+    file = lived.directory / "words"
+    file.write_text("\n".join(text.replace("\n", "") for text in words) + "\n", newline="")
+    rows = "".join(f"2026-11-24T00:00:00.000Z\\tpart\\t{number}\\t" for number in range(3))
+    script = f"""#!/bin/sh
+cat {file}
+head -c 20000 /dev/urandom
+while IFS= read -r line; do
+  printf '%s\\t%s\\n' "$line" "$line" >>"$CIT_EVENTS"
+  printf '{rows}%s\\n%s\\n' "$line" "$line" >>.cit/parts.tsv
+done <{file}
+while IFS= read -r line; do cit-part "$line" -- echo "$line"; done <{file}
+exit 1
+"""
+    lived.push("nasty", script)
+    lived.run("cit-wait", "-q", "nasty", status=1)
+    document = lived.run("cit-show", "--path", "nasty").strip()
+    views = [["cit-log", *more, "nasty"] for more in ([], ["--times"], ["--grep", "."], ["--parts"], ["--events"], ["--since", "1h"], ["-f"])]
+    views += [["cit-why", "nasty"], ["cit-show", "nasty"], ["cit-ls"], ["cit-trace", document], ["cit-report", document], ["cit-stats"]]
+    for view in views:
+        said = without_ours(lived.on_terminal(*view))
+        assert not re.search(OBEYED.pattern[:-1] + "\u061c\u200e\u200f\u2028\u2029]", said.replace("\r\n", "\n")), (view, said[:300])
+        assert "Traceback" not in said and "a bug in" not in said, (view, said[-600:])
