@@ -6,9 +6,11 @@ The job is in exactly one state of its queue after the kill, and after what cron
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,3 +131,35 @@ def test_starts_are_as_many_as_the_job_allows_with_check_and_attempts(machine: M
         assert machine.marks() == 2, (point, machine.copies())
         assert set(machine.queue_copies()) == {"done"}, (point, machine.copies())
         assert (home / "next-marks").read_text() == "next\n", point
+
+
+def again(machine: Machine) -> str:
+    """Ticks until the job is done, with the wait that lies between two attempts: how its last attempt ended."""
+    until = time.monotonic() + 60
+    while set(machine.queue_copies()) != {"done"} and time.monotonic() < until:
+        machine.tick(rounds=1)
+        time.sleep(0.2)
+    done = sorted((machine.home / ".cit/queues/main/done").rglob(f"*{machine.id}*.cit"))
+    found = re.findall(r'^state = "(\w+)"', done[-1].read_text(), re.M) if done else []
+    return found[-1] if found else ""
+
+
+def test_does_a_job_start_no_oftener_than_it_allows(machine: Machine) -> None:
+    """Two starts are allowed, and each fails: whatever is killed at whatever call, there is no third one, and the end is known."""
+    retries = machine.home / "retries.cit"
+    job = f"cit-trigger --name marked --attempts 2 --retry-on fail --retry-on lost -- sh -c 'echo run >> {machine.home}/marks; exit 1'"
+    machine.sh(f"echo 'retry-after = \"1s\"' >> $HOME/.cit/queues/main/queue.toml; {job} > {retries}")
+    machine.id = retries.read_text().split()[2]
+    machine.sh(f"cit-queue -q --to @main < {retries} > /dev/null")
+    for line in TICK[: BEFORE["run"]]:
+        machine.sh(line)
+    machine.keep()
+    assert (again(machine), machine.marks()) == ("FAILED", 2), machine.copies()
+    for call, number, children in (("renameat2", 1, False), ("write", 1, True)):
+        machine.restore()
+        machine.killed_at(TICK[BEFORE["run"]], Point(call, number), children=children)
+        assert again(machine) in ("FAILED", "NODE_FAIL"), (call, number, machine.copies())
+        assert 1 <= machine.marks() <= 2, (call, number, machine.marks())
+        for line in TICK:
+            machine.sh(line, check=False)
+        assert set(machine.queue_copies()) == {"done"} and machine.marks() <= 2
