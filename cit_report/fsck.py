@@ -10,6 +10,7 @@ Pages: docs/directories.md, docs/howto/when-a-job-fails.md
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -21,7 +22,7 @@ from typing import NamedTuple, Optional
 import typer
 
 from . import fsck_store, places, relog, screen, story
-from .cit_format import clock, home, messages, names, spool, trust
+from .cit_format import clock, glance, home, messages, names, spool, trust
 from .cit_format.document import Document
 from .cit_format.errors import NO, OK, CitError
 from .places import Copy
@@ -142,10 +143,13 @@ def twice(several: list[tuple[Copy, bytes]]) -> Iterator[Finding]:
 
 
 def unseen(copy: Copy, there: Path) -> Finding | None:
-    """A document that could be accepted a second time, since nothing remembers it."""
+    """A document that could be accepted a second time, since it has not expired and nothing remembers it."""
     mark = there / "seen" / clock.id_day(copy.file.id) / copy.file.id
     if os.path.lexists(mark):
         return None
+    with contextlib.suppress(FileNotFoundError):
+        if 0 < glance.at(copy.path).number("expires") < clock.now():
+            return None  # it is accepted no more, and its mark went with time
     return Finding(copy.path, "not in seen: the same job would be accepted once more")
 
 

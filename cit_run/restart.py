@@ -79,15 +79,14 @@ def taken(work: str, own: str, job: Document, files: dict[str, bytes]) -> tuple[
                 raise CitError(DENIED, f"the workspace of {target} is another submitter's, or for another queue", "everybody restarts their own")
             made = workspace.place(work, own, f"{home}/{number}")
             workspace.owned(made, home, own, int(number))
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{work}/{target}")
+            workspace.recorded(made, job.name, int(number), files)
+            for old in (f"{work}/{target}", f"{work}/{target}.run/{held.HOLD}"):  # once we can be found: a kill before leaves both
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(old)
     except CitError as error:
         return None, error.what
     except (OSError, ValueError):
         return None, f"the workspace of {job.table('job').get('restart')} is gone: a later build has it"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{work}/{target}.run/{held.HOLD}")
-    workspace.recorded(made, job.name, int(number), files)
     return made, ""
 
 

@@ -34,7 +34,10 @@ def test_a_cluster_made_by_verbs(lan) -> None:
     ada.sh("cit push --wait -q -J hello -- sh -c 'hostname; exit 3'", status=3)
     assert ada.text("cit log hello") == "moon" and "\tFAILED\t3\t" in ada.text("cit report --tsv hello")
     assert ada.text("cit trace --tsv hello").count("\tgood\t") >= 6
+    tree = "git init -q tree && cd tree && echo bad >in && git add -A && git -c user.name=A -c user.email=a@b commit -q -m it"
+    ada.sh(f"{tree}; cit push --wait -q -J tree --export 'MODE=a b' -- grep good in", status=1)
     strict_whatever_is_set(ada, moon, hub)
+    restarted_there(ada)
     within(10, "nothing runs any more on moon", lambda: machines["moon"].text("ps -o args= -u build", "root", status=None) == "")
 
 
@@ -43,9 +46,10 @@ def strict_whatever_is_set(ada: Account, moon: Account, hub: Account) -> None:
     ada.sh("ssh-keygen -q -t ed25519 -N '' -f .ssh/login")
     moon.sh("cat >>.ssh/authorized_keys", stdin=ada.sh("cat .ssh/login.pub").stdout)
     ada.put(".ssh/config", "Host *\n IdentityFile ~/.ssh/login\n IdentitiesOnly yes\n StrictHostKeyChecking no\n")
-    verbs = {"cit shell hello -- id -un": "build", "cit rsync --log hello got; cat got": "moon"}
+    verbs = {"cit shell hello -- id -un": "build", "cit rsync --log hello got; cat got": "moon", "cit restart -n tree": "+good"}
     ours = ".cit/hosts/known_hosts"
     known, other = ada.path(ours).read_text(), " ".join(hub.path(".cit/queues/main/seal.pub").read_text().split()[:2])
+    ada.sh("cit shell tree -- sh -c 'echo good >in'")
     for verb, said in verbs.items():
         ada.put(ours, known)
         assert ada.text(verb).splitlines()[-1] == said
@@ -59,3 +63,12 @@ def strict_whatever_is_set(ada: Account, moon: Account, hub: Account) -> None:
     hub.put(".ssh/config", "Host *\n StrictHostKeyChecking no\n")
     refused = hub.sh(f"cit replicate -n @main ada@{ada.machine.address}", status=69)
     assert b"Host key verification failed" in refused.stderr
+
+
+def restarted_there(ada: Account) -> None:
+    """A shell as the job ran, and the change that was made in it as a job, on the machine that has the workspace."""
+    assert ada.text("cit shell tree -- sh -c 'echo $MODE, $CIT_JOB_NAME; pwd'").splitlines()[-2:] == ["a b, tree", "/home/build/.cit/work/tree/0"]
+    ada.sh("cit restart --wait tree")
+    shown = ada.text("cit show --table last")
+    assert shown.startswith("changed    1 file, 2 lines upon ") and "COMPLETED" in shown and "moon" in shown
+    assert "restart: in that of " in shown

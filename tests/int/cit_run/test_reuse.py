@@ -14,7 +14,8 @@ from cit_run import components, reuse
 from cit_run.cit_format import body, document, keys
 from cit_run.cit_format.document import Document
 from cit_run.cit_format.errors import CitError
-from tests.int.cit_run.kit import Bench
+from cit_run.shim import read_status
+from tests.int.cit_run.kit import Bench, killed, until
 
 MAKE = """\
 all: one/a.out two/b.out
@@ -283,3 +284,22 @@ def test_names_of_files(tmp_path: Path) -> None:
     assert len(found) == 6 and reuse.difference(found, reuse.looked_at(str(tmp_path))) == ""
     rows = body.rows(body.tsv(("file", path, *known) for path, known in found.items()))
     assert {row[1]: tuple(row[2:]) for row in rows} == found
+
+
+def test_never_upon_what_a_killed_build_left(project: Project, tmp_path: Path) -> None:
+    """kill -9 of its supervisor: how it ended is not known, so nothing is built upon it."""
+    project.build()
+    row = (".", str(project.place), "main", project.git("rev-parse", "HEAD").strip(), "-")
+    script = f"#!/bin/sh\nuntil [ -e {tmp_path}/never ]; do sleep 0.05; done\n"
+    job = project.bench.send(
+        script, document.section("source", "tsv", body.tsv([row])), project.variables(), name="project", workspace="incremental", time="10m"
+    )
+    started = project.bench.start("--slots", "2")
+    until(lambda: project.bench.runs(job))
+    status = read_status(str(project.bench.record(job)))
+    assert status is not None
+    killed(status.shim)
+    started.wait(60)
+    assert project.bench.result(job)["state"] == "NODE_FAIL"
+    after = project.build()
+    assert project.lines(after) == BUILT and project.rows(after)["workspace why"] == "the build before did not end well"
