@@ -130,7 +130,7 @@ def opened(job: str, copies: list[Copy], there: Home, now: int, task: int | None
     if line.state:
         told["state"] = line.state
     told["queue"] = told.get("queue") or line.queue
-    told["builder"] = told.get("builder") or line.builder
+    told["builder"] = told.get("builder") or (None if told.get("answered") else line.builder)
     if line.state == "RUNNING" and told.get("started") is None and line.when:
         told["started"] = line.when
     if copy.file.task is None and copy.file.attempt is None and task is not None and tally.of_document(document):

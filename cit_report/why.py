@@ -204,7 +204,7 @@ def answer(job: Seen, now: int) -> Answer:
         return Answer(f"it runs on {screen.line(job.told.get('builder'))}{since}{may}", "it says:" if lines else "", lines[-1:], todo)
     lines = tail(log) if job.state != "COMPLETED" else ()
     limits = f" (time = {limit})" if limit else ""
-    sentence = f"{how_it_ended(job.told, limits)}; it did not run: it is answered {answered}" if run else how_it_ended(job.told, limits)
+    sentence = f"it did not run, but is answered {answered}: {how_it_ended(run.told, limits)}" if run else how_it_ended(job.told, limits)
     if answered and not run:
         sentence = f"{sentence}; but {answered}"
     runs = script(job) if job.state == "FAILED" and job.told.get("exit") in (126, 127) else None

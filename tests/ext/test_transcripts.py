@@ -29,7 +29,13 @@ PAGES = [
     "docs/howto/hold-and-cancel.md",
     "docs/howto/why-does-it-wait.md",
 ]
-PAGES += ["docs/howto/secrets.md", "docs/howto/fetch-results.md", "docs/howto/try-again.md", "docs/howto/jobs-that-make-jobs.md"]
+PAGES += [
+    "docs/howto/secrets.md",
+    "docs/howto/fetch-results.md",
+    "docs/howto/try-again.md",
+    "docs/howto/jobs-that-make-jobs.md",
+    "docs/howto/build-once.md",
+]
 PAGES += ["docs/howto/artefacts.md", "docs/howto/module-as-a-service.md"]
 PAGES += ["docs/howto/limits.md"]
 PAGES += ["docs/howto/interfaces.md", "docs/howto/trigger-lists.md", "docs/howto/git-hook.md"]

@@ -33,7 +33,7 @@ def test_every_view_follows_to_the_run(answered: Lived) -> None:
     assert second["state"] == "COMPLETED" and str(first["id"]) in str(second["answered"]) and first.get("answered") is None
     assert second["log"] == first["log"] and second["artefacts"] == first["artefacts"]
     assert answered.run("cit-log", "second") == "built\n"
-    assert "did not run: it is answered by the run of" in plain(answered.run("cit-why", "second")).replace("\n", " ")
+    assert "it did not run, but is answered by the run of" in plain(answered.run("cit-why", "second")).replace("\n", " ")
     rows = answered.rows("cit-ls", "-a")
     assert [row["state"] for row in rows] == ["COMPLETED", "COMPLETED"] and rows[0]["builder"] == f"as {str(first['id'])[-6:]}"
     answered.run("cit-fetch", "second", "kept")
