@@ -75,7 +75,8 @@ def filling(kind: str, change: Change) -> str:
 
 
 def words_of(line: Line, change: Change, options: list[str]) -> list[str]:
-    """The words of cit-trigger for a change. A repository goes along at the commit that was seen, the job that ended as `parent`."""
+    """The words of cit-trigger for a change. A repository goes along at the commit that was seen, the job that ended as `parent`; where an equal
+    job could answer, though something has changed that stands not in it, it runs all the same."""
     said = line.push[: line.push.index("--")] if "--" in line.push else line.push
     given = {word.split("=")[0] for word in said}
     added: list[str] = []
@@ -83,6 +84,8 @@ def words_of(line: Line, change: Change, options: list[str]) -> list[str]:
         added = ["--repo", change.subject, "--ref", change.value]
     if line.kind == triggers.JOB and "--parent" not in given:
         added = ["--parent", change.subject[:26]]
+    if given & {"--call", "--repo"} and not given & {"--same", "--fresh"}:
+        added.append("--fresh")
     return [*options, *added, *(word.replace("{}", filling(line.kind, change)) for word in line.push)]
 
 

@@ -42,6 +42,24 @@ def test_a_repository(desk: Desk, listed: List) -> None:
     assert listed.queued() == []
 
 
+def test_what_has_changed_runs_though_an_equal_job_has_run(desk: Desk, listed: List) -> None:
+    """A call or another repository says nothing of the change; but the commit that was seen is the change itself."""
+    desk.tree(remote="zlib.git")
+    lines = ["-J own -- true", "-J call --call docs", "-J both --call docs --same no", "-J plain -- true"]
+    lines.append(f"-J other --repo {desk.home}/zlib.git -- true")
+    listed.write("".join(f"{'every 1h' if line[3] == 'p' else 'repo ../zlib.git'} => {line}\n" for line in lines))
+    listed.queued(CIT_NOW="2026-11-23T20:00:00Z")
+    (desk.here / "night.triggers.fired").unlink()
+    jobs = {job.name: job.table("job") for moment in ("20:00:01", "21:00:01") for job in listed.queued(CIT_NOW=f"2026-11-23T{moment}Z")}
+    assert {name: (said.get("same"), said.get("fresh")) for name, said in jobs.items()} == {
+        "own": ("mine", None),
+        "call": ("mine", True),
+        "both": (None, None),
+        "other": ("mine", True),
+        "plain": (None, None),
+    }
+
+
 def test_files(desk: Desk, listed: List) -> None:
     """Those that lie there are known; a new one, and one with other content, each fire one job; a touch, a removal and a half-written one do not."""
     place = desk.here / "in"
