@@ -219,6 +219,13 @@ def left_by(job: Document, place: Place) -> list[Row]:
             hint = "its end is not written down before; make room, and start cit-run again"
             raise CitError(IO, f"its results are not sealed yet: {error.strerror or error}", hint, job.label) from None
         rows = rows_of(place.record)
+    elif rows is None and os.path.exists(f"{place.record}/keep"):  # its shim was killed before this step
+        work, own = os.path.split(place.link)
+        try:
+            leave(Path(work).parent, own, place.workspace)
+        except OSError as error:
+            messages.tell("warning", f"its files are not kept: {error.strerror or error}", job.label)
+        rows = rows_of(place.record)
     left = log_rows(place.log, place.record) if rows is None else rows
     return [*left, *stashed_by(place.record)]
 

@@ -70,8 +70,9 @@ class Sink:
             self.digest.update(piece)
             self.size += len(piece)
 
-    def named(self, is_program: bool = False) -> tuple[str, int]:
-        """Give the bytes their name, on disk: their sha256, and how many they are. Where it is taken, these are the same bytes; it is young again."""
+    def named(self, is_program: bool = False, synced: bool = True) -> tuple[str, int]:
+        """Give the bytes their name: their sha256, and how many they are. Where it is taken, these are the same bytes; it is young again.
+        The bytes are on disk; the name too, but where the caller syncs the names of several together."""
         digest = self.digest.hexdigest()
         os.fchmod(self.fd, PROGRAM if is_program else READ_ONLY)
         os.fsync(self.fd)
@@ -80,7 +81,8 @@ class Sink:
                 if os.stat(digest, dir_fd=directory, follow_symlinks=False).st_mode & 0o100:
                     os.fchmod(self.fd, PROGRAM)
             os.rename(self.beside, digest, dst_dir_fd=directory)
-            os.fsync(directory)
+            if synced:
+                os.fsync(directory)
         return digest, self.size
 
     def close(self) -> None:
@@ -102,7 +104,7 @@ def sink(folder: str) -> Iterator[Sink]:
 
 
 def stored(source: int, folder: str) -> tuple[str, int]:
-    """Copy an open file into the store: its sha256 and bytes."""
+    """Copy an open file into the store: its sha256 and bytes. The caller syncs the directory."""
     with sink(folder) as made:
         made.copied(source)
-        return made.named(bool(os.fstat(source).st_mode & 0o100))
+        return made.named(bool(os.fstat(source).st_mode & 0o100), synced=False)

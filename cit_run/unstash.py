@@ -2,13 +2,14 @@
 
 Reads: store/ of this account; where it is not there and a builder is named, that builder's, by its read door. Writes: files; what came
 from elsewhere also into store/. Their paths to stdout.
-Exits: 0; 1 nothing is stashed so: build it then; 2 usage; 65 other bytes than their digest says, or a directory is in the way; 69 the
-builder is out of reach; 74 the disk; 77 its door does not know us.
+Exits: 0; 1 nothing is stashed so: build it then; 2 usage; 65 other bytes than their digest says, or a directory is in the way; 66 no such
+builder; 69 it is out of reach; 74 the disk; 77 its door does not know us.
 Pages: docs/howto/artefacts.md
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import IO, Optional, cast
@@ -16,7 +17,7 @@ from typing import IO, Optional, cast
 import typer
 
 from . import naming, tree
-from .cit_format import ask, body, home, messages, store
+from .cit_format import address, ask, body, clock, home, hosts, messages, reader, spool, store
 from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
 from .fetching import brought, opened
 
@@ -52,6 +53,21 @@ def put(fd: int, where: str, name: str) -> str:
 
 
 # --- from elsewhere -------------------------------------------------------------------------------------------------
+
+
+def door_of(builder: str) -> str:
+    """Where a builder's account is: a door or directory as it stands; by its name as the cluster's hosts, or the queues of this home, know it."""
+    if builder.startswith("/") or address.is_remote(builder):
+        return builder
+    found, top = hosts.door_of(home.path() / "hosts", "builder", builder, clock.now()), home.path() / "queues"
+    for directory in sorted([*top.glob("*/builders"), *top.glob("*/builders/.load")]):
+        for name in spool.listing(directory) if not found else ():
+            with contextlib.suppress(CitError, OSError):
+                said = reader.parse((directory / name).read_bytes()).table("builder")
+                found = str(said.get("door", "")) if said.get("name") == builder else found
+    if not found:
+        raise CitError(NOT_FOUND, f"no builder {builder[:64]} is known here", "cit builders asks for them; @ssh://USER@HOST[:PORT] will do as well")
+    return found
 
 
 def fetched(folder: str, place: str, what: str, key: str) -> str:
@@ -92,7 +108,7 @@ def main(
     if not found(folder, what, digest):
         folder = f"{account}/{store.FOLDER}"  # what is only tried may use what is here
     name = what if not store.SHA256.fullmatch(what) else next((each.name for each in store.history(folder) if each.sha256 == what), what)
-    have = found(folder, what, digest) or (fetched(folder, places[0], what, digest) if places else "")
+    have = found(folder, what, digest) or (fetched(folder, door_of(places[0]), what, digest) if places else "")
     if not have:
         hint = f"make it, then: cit stash {name}" + "".join(f" --key {item}" for item in key or []) + "; cit stash --list tells what there is"
         messages.tell("note", f"nothing is stashed as {name}{' with this key' if key else ''}", hint=hint)

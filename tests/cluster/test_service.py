@@ -69,6 +69,7 @@ def test_builder_needs_what_another_one_has(cluster: Cluster) -> None:
     assert ada.text("cit log user").endswith("code\nran")
     star.sh("cit unstash lib got", status=1)
     star.sh(f"cit unstash lib got @{moon.place} && got/run && cat got/libz.a")
+    ada.sh("set -e; cit builders >/dev/null; cit unstash lib got @moon; test -x got/run; cit unstash lib got @mars", status=66)
     star.sh(f"cit unstash nothing @{moon.place}", status=1)
     star.sh("rm -r got; cit unstash lib got", status=1)
     digest = next(row[0] for job in cluster.lying("done") for part in job.all("artefact") for row in part.rows() if row[2] == "store/names/lib")

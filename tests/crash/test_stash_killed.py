@@ -58,3 +58,23 @@ def test_no_name_without_its_bytes_after_a_kill_anywhere(machine: Machine) -> No
         assert led_to(machine, "thing") == new, point
         said = [text.split("\t") for text in (machine.home / ".cit/store/history.tsv").read_text().splitlines()]
         assert all(len(row) == 6 for row in said) and said[-1][1] == "thing", point
+
+
+def test_error_of_the_disk_is_said_and_names_nothing(machine: Machine) -> None:
+    """Each fsync and each write fails in turn: 74, no name that was not there, and all is well afterwards."""
+    file = machine.home / "thing"
+    file.write_bytes(OLD)
+    machine.sh('cit-stash -q "$HOME/thing"')
+    old = led_to(machine, "thing")
+    file.write_bytes(NEW)
+    machine.keep()
+    machine.sh('cit-stash -q "$HOME/thing"')
+    new = led_to(machine, "thing")
+    for call, error, number in (*(("fsync", "EIO", n) for n in range(1, 5)), ("renameat", "ENOSPC", 1), ("symlink", "ENOSPC", 1)):
+        machine.restore()
+        inject = f"-e trace={call} -e inject={call}:error={error}:when={number}"
+        ended = machine.sh(f"strace -qq -o /dev/null {inject} sh -c 'exec cit-stash -q \"$HOME/thing\"'", check=False)
+        assert ended.returncode == 74 and "error" in ended.stderr, (call, number, ended.returncode, ended.stderr)
+        assert led_to(machine, "thing") in (old, new) and not list((machine.home / ".cit/store/.tmp").iterdir()), (call, number)
+        machine.sh('cit-stash -q "$HOME/thing"')
+        assert led_to(machine, "thing") == new, (call, number)

@@ -15,8 +15,9 @@ import pytest
 from cit_run import naming, storing, tree
 from cit_run.cit_format import body, document, store
 from cit_run.cit_format.errors import DATA, CitError
+from cit_run.shim import read_status
 from tests.conftest import CHECKOUT
-from tests.int.cit_run.kit import Bench
+from tests.int.cit_run.kit import Bench, killed, until
 
 BIN = CHECKOUT / "bin"
 
@@ -106,6 +107,21 @@ def test_job_hands_over_to_a_job_and_its_document_lists_it(bench: Bench, desk: P
     bench.run()
     assert bench.result(used)["exit"] == 0 and "code\ncode\n" in bench.log(used)
     assert "maker" in ran("cit-stash", "--list", cwd=desk)
+
+
+def test_what_a_job_had_kept_when_its_shim_was_killed(bench: Bench) -> None:
+    keep = document.section("keep", "tsv", body.tsv([["out"]]))
+    job = bench.send("#!/bin/sh\necho half >out; cit stash out; touch ready; sleep 60\n", keep, name="half")
+    running = bench.start()
+    until(lambda: (bench.account / "work" / "half" / "0" / "ready").exists())
+    status = read_status(str(bench.record(job)))
+    assert status is not None
+    killed(status.shim)
+    running.communicate(timeout=60)
+    rows = [row for section in bench.finished(job).all("artefact") for row in section.rows()]
+    digest = hashlib.sha256(b"half\n").hexdigest()
+    assert bench.result(job)["state"] == "NODE_FAIL"
+    assert [row[2].rpartition("/")[2] for row in rows if row[0] == digest] == ["out", "out"], "kept, and stashed"
 
 
 def test_job_whose_files_are_for_some_only_leaves_nothing_open(bench: Bench) -> None:
