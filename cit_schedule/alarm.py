@@ -1,6 +1,6 @@
 """The next pass over a queue is due when the first held job may begin: a sleeper sees to it, where that is soon (docs/stages/schedule.md).
 
-Writes: `held/.alarm`, the moment (microseconds) for which a sleeper was started. A lost one costs a minute: cron looks, too.
+Writes: `held/.alarm`, the moment (microseconds) for which a sleeper was started, which holds its lock. A lost one costs a minute: cron looks, too.
 How: one `sleep`, detached, then the queue's on-arrival as for anything that arrives. Begin times that are far are cron's business.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from .cit_format import clock, home, names, spool, wake
 
 SOON = 10 * clock.MINUTE  # nothing sleeps for longer
-_SLEEP = 'sleep "$1"; cd "$2" && : >.wake && exec sh "$3" . "$4"'
+_SLEEP = 'cd "$2" && { exec 8>>held/.alarm; flock -n 8; sleep "$1"; exec 8>&-; : >.wake; exec sh "$3" . "$4"; }'
 
 
 def first(file_names: list[str], now: int) -> int:
@@ -34,7 +34,7 @@ def set_for(queue: home.Queue, now: int) -> None:
     """See to it that a pass is made when the first held job may begin."""
     moment = first(spool.listing(queue / "held"), now)
     file = queue / "held" / ".alarm"
-    if not moment or not queue.on_arrival or now < noted(file) <= moment:
+    if not moment or not queue.on_arrival or (now < noted(file) <= moment and spool.is_held(file)):
         return
     spool.replace_contents({file: b"%d" % moment})
     seconds = f"{(moment - now) / clock.SECOND:.2f}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cit_run.cit_format import attempts, clock
+from cit_run.cit_format import attempts, clock, home
 from tests.int.cit_run.kit import Bench, is_alive, killed, until
 
 
@@ -86,3 +86,11 @@ def test_an_incremental_job_keeps_its_directory_over_a_no(bench: Bench) -> None:
     last = bench.send("#!/bin/sh\ncat made\n", workspace="incremental")
     bench.run()
     assert bench.log(last).splitlines()[1:] == ["built"]
+
+
+def test_where_jobs_run_as_other_accounts_there_is_no_check(bench: Bench) -> None:
+    """Said at once, rather than begun unasked."""
+    bench.set(on_end="", run_as=[f"{home.person()}=nobody"])
+    job = bench.send("#!/bin/sh\ntrue\n", check="true")
+    assert "a check is not possible where jobs run as other accounts" in bench.run(status=65)
+    assert [name.partition("-")[0] for name in bench.names("refused")] == [job.id]

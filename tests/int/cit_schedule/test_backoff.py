@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +114,34 @@ def test_it_comes_by_itself_when_it_is_due(machine: Machine) -> None:
     while "assigned" not in machine.states(identity):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_sleeper_that_was_killed_is_replaced(machine: Machine) -> None:
+    machine.set_line("queue.toml", "on-arrival", '"true"')
+    machine.push("-b now+5m")
+    alarm_file = machine.queue / "held" / ".alarm"
+    for _ in range(2):
+        machine.schedule()
+        end = time.monotonic() + 30
+        while not (groups := holders(alarm_file)):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        machine.schedule()
+        (group,) = holders(alarm_file)
+        assert {group} == groups, "one is enough"
+        os.killpg(group, signal.SIGKILL)
+        while holders(alarm_file):
+            assert time.monotonic() < end
+
+
+def holders(path: Path) -> set[int]:
+    """The groups of the processes that have a file open."""
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link) == str(path):
+                found.add(os.getpgid(int(link.parts[2])))
+    return found
 
 
 def test_a_sleeper_for_what_is_soon_alone() -> None:
