@@ -1,9 +1,11 @@
 """cit-trigger: a wish becomes a signed job.
 
 Reads: a command, script, call (--call), one job a line (--each), a git tree (--source), a repository (--repo), unsigned jobs (--sign), secrets.
+  With --list a trigger list and what it looks at (lists.py).
 Writes: job documents to stdout, each as soon as it is made; what was sent of a git tree, and what not, to stderr.
 Exits: 0; 2 usage; 65 does not fit a job; 66 no such queue, file, tree or ref; 69 a repository that does not answer; 77 the key does not sign.
-How: sections job, script, env, source, ... are written, then signed with the person's ssh key. Nothing else happens: no file, no queue.
+How: sections job, script, env, source, ... are written, then signed with the person's ssh key. Nothing else happens: no file (but for the
+  memory of a list), no queue.
 Pages: docs/stages/trigger.md, docs/howto/push-a-git-tree.md, docs/format/job.md, docs/format/source.md
 """
 
