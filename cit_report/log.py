@@ -14,7 +14,7 @@ from typing import Optional
 
 import typer
 
-from . import answers, far, following, lend, look, opening, own_words, picking, pieces, places, remote, screen
+from . import answers, far, folding, following, lend, look, opening, own_words, picking, pieces, places, remote, screen
 from .cit_format import body, clock, messages
 from .cit_format.errors import NOT_FOUND, OK, CitError
 from .look import Seen
@@ -74,11 +74,13 @@ def main(
     part: Optional[str] = typer.Option(None, "--part", metavar="NAME", help="Only what this part printed"),
     listed: bool = typer.Option(False, "--parts", help="Its parts, as a tree, with states and times"),
     events: bool = typer.Option(False, "--events", help="What the job itself says happened"),
+    fold: bool = typer.Option(False, "--fold", help="Folded by the marks in it: of GitHub, GitLab, Buildkite, make; open is where something failed"),
+    tree: bool = typer.Option(False, "--tree", help="Only the headings of these marks, with lines, times and tests (TAP)"),
     path: bool = typer.Option(False, "--path", help="Only where the log lies"),
     key: Optional[str] = typer.Option(None, "-i", "--key", metavar="FILE", help="The private key that opens a sealed log; else your own"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where it is looked up: @NAME or a directory"),
-    tsv: bool = typer.Option(False, "--tsv", help="With --parts or --events: TSV with a header line, as in a pipe"),
-    json: bool = typer.Option(False, "--json", help="With --parts or --events: one JSON object a line"),
+    tsv: bool = typer.Option(False, "--tsv", help="With --parts, --events or --tree: TSV with a header line, as in a pipe"),
+    json: bool = typer.Option(False, "--json", help="With --parts, --events or --tree: one JSON object a line"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
     """What a job printed."""
@@ -92,6 +94,8 @@ def main(
         messages.tell("note", "it is an array: each task has a log of its own", wanted.document.label, f"cit log -f {wanted.short}_TASK")
     elif path or wanted.tally:
         print(look.log_of(wanted))
+    elif fold or tree:
+        folding.shown(wanted, key, tree, screen.form(False, tsv, json))
     elif listed:
         pieces.listed(wanted, screen.form(False, tsv, json))
     elif events:

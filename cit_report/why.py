@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import again, answers, far, first, look, own_words, places, queues, remote, screen, story, tally, weighed
+from . import again, answers, far, first, look, marks, own_words, places, queues, remote, screen, story, tally, weighed
 from .cit_format import clock, control, glance, home, journal, masks, messages, names, spool
 from .cit_format.errors import OK, CitError
 from .ending import how_it_ended, steps
@@ -28,6 +28,7 @@ from .writer import Cleaner, Words
 
 TAIL = 8  # lines of the log that are shown
 TAIL_BYTES = 8192
+TAP_BYTES = 4 << 20  # of a log in which TAP is looked for
 _TURN = re.compile(r"one job of group |[0-9]+ of its tasks are under way")
 _BEFORE = re.compile(r"[0-9]+ jobs? (is|are) before it")
 
@@ -162,10 +163,24 @@ def tail(log: Path | None) -> tuple[str, ...]:
 
 
 def failures(job: Seen) -> list[tuple[str, tuple[str, ...]]]:
-    """Under their headings, which parts of a job failed."""
-    failed = own_words.failures(own_words.of_job(job)) if job.state != "COMPLETED" else []
-    more = [f"and {len(failed) - TAIL} more"] if len(failed) > TAIL else []
-    return [("parts that failed:", (*failed[:TAIL], *more))] if failed else []
+    """Under their headings, which parts and tests of a job failed."""
+    if job.state == "COMPLETED":
+        return []
+    found = [("parts that failed:", own_words.failures(own_words.of_job(job))), ("tests that failed (TAP):", tests(job.work(".log")))]
+    more = {heading: [f"and {len(failed) - TAIL} more"] if len(failed) > TAIL else [] for heading, failed in found}
+    return [(heading, (*failed[:TAIL], *more[heading])) for heading, failed in found if failed]
+
+
+def tests(log: Path | None) -> list[str]:
+    """What failed as the end of a log tells it in TAP, without the job's secrets."""
+    if log is None:
+        return []
+    with open(log, "rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAP_BYTES))
+        text = masks.hidden(stream.read(), masks.known(str(log)))
+    if b"ok " not in text and b"Bail out!" not in text:
+        return []
+    return marks.failures(text.decode("utf-8", "replace").split("\n"))
 
 
 def of_array(job: Seen, known: tally.Tally) -> Answer:
