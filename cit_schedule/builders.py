@@ -15,7 +15,7 @@ from .cit_format.errors import NOT_FOUND, OK, CitError, worst
 def present(queue: home.Queue, listed: Path | None, now: int) -> tuple[list[Builder], list[Document], int]:
     """The builders of the queue, or of a file or the `*.cit` of a directory and then with their documents; and the worst status. 66 not there."""
     if listed is None:
-        found, status = of_queue(queue, now)
+        found, status = candidates(queue, now)
         return found, [], status
     if not listed.exists():
         raise CitError(NOT_FOUND, f"no file or directory {listed}", "--builders names a stream of builder documents, or a directory of them")
@@ -25,6 +25,23 @@ def present(queue: home.Queue, listed: Path | None, now: int) -> tuple[list[Buil
     for where, error in faults:
         status = worst(status, messages.complain(error, where))
     return builders.present(queue, [builder.builder(described) for described in documents], now), documents, status
+
+
+def candidates(queue: home.Queue, now: int) -> tuple[list[Builder], int]:
+    """The builders of the queue that jobs may be dealt to, and the worst status."""
+    found, status = of_queue(queue, now)
+    return [believing(each) for each in found], status
+
+
+def believing(found: Builder) -> Builder:
+    """The same, taking jobs of those alone whom its account believes, where that lies on this machine and can be read."""
+    if found.users or not found.door.startswith("/"):
+        return found
+    try:
+        allowed = home.Account(Path(found.door)).signers.allowed
+    except (CitError, OSError):
+        return found
+    return found._replace(users=tuple({entry.principal for several in allowed.values() for entry in several if "cit-job" in entry.namespaces}))
 
 
 def streamed(described: Document, queue: home.Queue, now: int) -> Builder:

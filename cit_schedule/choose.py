@@ -35,6 +35,7 @@ class Wants(NamedTuple):
     limited_by: str = ""  # deadline or expired
     void: Mapping[str, int] = MappingProxyType({})  # by builder, when it last gave the job back
     load_limit: float = math.inf  # not begun on a machine whose load is above
+    granted: bool = False  # brings a permission of a builder's owner, which the builder judges
     near: frozenset[str] = frozenset()  # doors of builders that have what it needs
 
 
@@ -64,6 +65,7 @@ def wants(job: Document) -> Wants:
         limited_by,
         _void(job),
         _load(job),
+        job.find("grant") is not None,
         _near(job),
     )
 
@@ -114,7 +116,7 @@ def never(job: Wants, candidate: Builder) -> str:
     missing = [tag for tag in job.tags if tag not in candidate.tags]
     if missing:
         return f"has no tag {', '.join(missing)}"
-    if candidate.users and job.submitter not in candidate.users:
+    if candidate.users and job.submitter not in candidate.users and not job.granted:
         return f"takes no jobs of {job.submitter}"
     if candidate.can_build and not {job.name, job.interface} & set(candidate.can_build):
         return f"does not build {job.interface or job.name}"

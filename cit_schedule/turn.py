@@ -142,7 +142,7 @@ class Pass:
             here = ["sh", "-c", f'cd "$0" && {program}', str(self.queue.path)]
             self.status = through.through(self.queue / "waiting", self.to, here, self.look_ahead, "schedule")
             return
-        found, self.status = builders.of_queue(self.queue, self.now)
+        found, self.status = builders.candidates(self.queue, self.now)
         self.notes.about(found)
         self.dealer = Dealer(self.queue, found, self.now)
         self.assign(waiting)

@@ -36,6 +36,7 @@ NEVER = {
     "too many cpus": (Wants(cpus=5), SUN, "5 cpus wanted, has 4"),
     "too much memory": (Wants(mem=9 * G), SUN, "9.0G of memory wanted, has 8.0G"),
     "too much disk": (Wants(tmp=101 * G), SUN, "101G of disk wanted, has 100G"),
+    "for others, with a permission": (JOB._replace(granted=True), SUN._replace(users=("ben@moon", "eve@sun")), ""),
     "for others": (JOB, SUN._replace(users=("ben@moon", "eve@sun")), "takes no jobs of ada@sun"),
     "for its author too": (JOB, SUN._replace(users=("ada@sun", "ben@moon")), ""),
     "builds something else": (JOB, SUN._replace(can_build=("curl",)), "does not build zlib"),

@@ -148,7 +148,7 @@ def test_what_does_not_answer_is_left_out_and_not_asked_again_at_once(cluster: C
     assert any(line.startswith("hangs: not reached at 20") and line.endswith("Z: no answer within 3 s") for line in lines), lines
     before = asked(cluster)
     began = time.monotonic()
-    assert len(scheduled(cluster, 3)) == 3 and time.monotonic() - began < 4
+    assert len(scheduled(cluster, 3)) == 3 and time.monotonic() - began < 30  # it would be silent for a minute
     assert asked(cluster) == before
     rows = {row["name"]: row for row in table(cluster.host.text("cit-builders --queue @main --tsv"))}
     assert [rows[name]["state"] for name in ("hangs", "moon", "star")] == ["unreached", "up", "up"]

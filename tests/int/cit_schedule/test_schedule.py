@@ -111,6 +111,21 @@ def test_a_job_that_wants_much_is_not_overtaken_for_ever(machine: Machine) -> No
     assert [machine.states(job) for job in (big, small)] == [["waiting"], ["assigned"]], "at first smaller ones go before it"
 
 
+def test_a_builder_of_this_machine_gets_jobs_of_those_alone_whom_its_account_believes(machine: Machine) -> None:
+    """Let into the queue, and not into the account: else it would be given the job, and refuse it."""
+    (identity,) = machine.push()
+    me = machine.document(identity, "waiting").table("job")["submitter"]
+    own = machine.account / "allowed_signers"
+    listed = own.read_text()
+    own.write_text(listed.replace(f"{me} ", "ben@moon "))
+    machine.schedule()
+    assert machine.states(identity) == ["waiting"]
+    assert f": never: takes no jobs of {me}\n" in machine.sh(f"cit-schedule --explain {identity}").stdout
+    own.write_text(listed)
+    machine.schedule(later=clock.HOUR)
+    assert machine.states(identity) == ["assigned"]
+
+
 def test_who_may_what_is_built_and_when(machine: Machine) -> None:
     (identity,) = machine.push("-J zlib")
     me = machine.document(identity, "waiting").table("job")["submitter"]
