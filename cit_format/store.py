@@ -4,7 +4,7 @@
     store/names/NAME[@KEY]        a link, ../SHA256: what was stashed under a name, and for which configuration
     store/history.tsv             a line for each time that a name was given: time, NAME, KEY or -, sha256 (-: to nothing any more), bytes, by whom
     store/answers/NAME@KEY        what a request to a service was answered with, TSV: sha256, bytes, path (docs/howto/module-as-a-service.md)
-    store itself                  its flock: shared while bytes get their digest and name, exclusive while something goes (no file for it)
+    store/.lock                   shared while bytes get their digest, exclusive while something gets a name or goes
 
 A name is made when bytes and its line are on disk; names can be made again from the history, the history from documents.
 Imports next to nothing: it is part of a step beside a job.
@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from . import body
 FOLDER, NAMES, HISTORY, ANSWERS = "store", "names", "history.tsv", "answers"
 PATH = f"{FOLDER}/{NAMES}/"  # before a name, where an artefact lies
 NONE = "-"
+PATIENCE = 60.0  # seconds for a lock that only several have
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -139,10 +141,22 @@ def entries(directory: str) -> list[str]:
 
 @contextlib.contextmanager
 def locked(store: str, to_remove: bool = False) -> Iterator[int]:
-    """While bytes are put and named (several may); `to_remove`: while some go (then nobody else). The store, open."""
-    fd = os.open(store, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX if to_remove else fcntl.LOCK_SH)
-        yield fd
-    finally:
-        os.close(fd)
+    """While bytes are put and named (several may); `to_remove`: while some go (then nobody else). The store, open.
+
+    Whoever only puts does not wait for ever: a job that was stopped while it held the lock keeps nobody from ending.
+    """
+    with open(f"{store}/.lock", "ab") as lock:  # open for writing: over NFS an exclusive lock wants it so
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX if to_remove else fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    break
+                time.sleep(0.01)
+        fd = os.open(store, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)

@@ -72,6 +72,7 @@ def give(folder: str, name: str, key: str, digest: str, by: str, first_stays: bo
     with store.locked(folder, to_remove=True) as directory:
         size, before = store.size(folder, digest), store.meant(folder, name, key)
         if before and (before == digest or first_stays):
+            used(folder, name, key)
             return before
         if size is None:
             raise CitError(IO, f"{digest} is gone from the store", "somebody removed it just now; stash it again")

@@ -65,6 +65,8 @@ def documents(account: str) -> Iterator[str]:
     """The documents of a home: those of its build account, of records, and of its queues; claims included."""
     for state in home.ACCOUNT_STATES:
         yield from spooled(f"{account}/{state}")
+    for place in ("outbox", "outbox/sent"):  # of a queue elsewhere: what they need may lie here
+        yield from spooled(f"{account}/{place}")
     for record in records(account):
         if os.path.isfile(f"{record}/job.cit"):
             yield f"{record}/job.cit"

@@ -1,6 +1,6 @@
 """Bytes into the store: copied (a clone where the file system can), named by their digest, on disk before they have that name.
 
-    store/.tmp/PID                being copied; what a kill leaves there goes after 36 h, by the next pass of cit-run or `cit clean --store`
+    store/.tmp/HOST~PID~TIME      being copied; what a kill leaves there goes after 36 h, by the next pass of cit-run or `cit clean --store`
 
 Never a hard link from or to a workspace: a process of the job could write through it, or through a descriptor that it still has, into what
 others believe by its digest. Hence what lies in the store has an inode of its own, from its first byte on.
@@ -27,7 +27,7 @@ STALE = 36 * 3600.0  # seconds
 def beside(folder: str) -> str:
     """Where a process writes what is to get a name in the store."""
     os.makedirs(f"{folder}/.tmp", 0o700, exist_ok=True)
-    return f"{folder}/.tmp/{os.getpid()}"
+    return f"{folder}/.tmp/{os.uname().nodename}~{os.getpid()}~{time.time_ns()}"  # several machines may have one home
 
 
 def swept(folder: str) -> None:
@@ -44,8 +44,6 @@ class Sink:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.beside = beside(folder)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.beside)  # of a process before, which was killed and had our number
         self.fd = os.open(self.beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self.digest, self.size = hashlib.sha256(), 0
 

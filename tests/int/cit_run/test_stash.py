@@ -178,6 +178,14 @@ def test_torn_line_of_the_history_is_cut_off(bench: Bench, desk: Path) -> None:
     assert file.read_bytes().startswith(whole) and [each.name for each in store.history(str(bench.account / "store"))] == ["z", "y"]
 
 
+def test_who_holds_the_lock_keeps_nobody_from_ending(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = str(bench.account / "store")
+    monkeypatch.setattr(store, "PATIENCE", 0.2)
+    with store.locked(folder, to_remove=True), storing.sink(folder) as made:
+        made.write(b"x")
+        assert store.size(folder, made.named()[0]) == 1
+
+
 def test_program_stays_one(bench: Bench, desk: Path) -> None:
     ran("cit-stash", "lib/deep/tool", "z=lib/libz.so.1", cwd=desk)
     ran("cit-unstash", "tool", cwd=desk)
