@@ -12,7 +12,6 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
 from .cit_format import clock
@@ -145,7 +144,7 @@ def ending(line: str) -> Ending:
 class Shim:
     """A shim of ours: its pid and its socket."""
 
-    def __init__(self, rlimits: Mapping[str, int] = MappingProxyType({})) -> None:
+    def __init__(self, rlimits: Mapping[str, int]) -> None:
         near, far = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:

@@ -14,7 +14,7 @@ from typing import Optional
 
 import typer
 
-from . import attempt, calls, commands, environment, finishing, local, record, workspace
+from . import attempt, calls, commands, environment, finishing, limits, local, record, workspace
 from .cit_format import clock, frame, home, messages, names, reader, sshsig, trust
 from .cit_format.body import Value
 from .cit_format.document import Document
@@ -89,10 +89,13 @@ def ran(job: Document, account: home.Account, task: int | None) -> int:
     mine = mine._replace(said=wanted(mine.said), task=task)
     attempt.checked(mine)
     base = {**environment.of_account(account.settings), "PATH": os.environ.get("PATH", environment.PATH)}
-    shim, interrupt = Shim(), local.Interrupt()
+    shim, interrupt = Shim(limits.rlimits(account.settings)), local.Interrupt()
+    local.waited(mine, account, interrupt)
+    if interrupt.number:
+        return 128 + interrupt.number
     place, before = attempt.laid_out(mine, here, 1, local.unused(here / "work", mine.own))
     messages.tell("note", f"it runs in {place.workspace}")
-    shim.give(attempt.order(mine, place, base, before, here.path, bound=True))
+    shim.give(local.limited(mine, attempt.order(mine, place, base, before, here.path, bound=True), account))
     ending = local.attended(shim, mine, place, interrupt, local.Show(place, raw=not sys.stdout.isatty()))
     shim.dismiss()
     end = End(mine, place, ending)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cit_report.cit_format import clock as report_clock
 from cit_report.index import Index
 from cit_run import flood
 from cit_run.flood import Flood
+from tests.conftest import CHECKOUT
 from tests.int.cit_run.kit import Bench, until
 
 PRINTS = "import sys; line = b'x' * 1023 + b'\\n'; [sys.stdout.buffer.write(line * 1024) for _ in range({})]"
@@ -64,6 +66,17 @@ def test_who_reads_along(bench: Bench) -> None:
     shown = bench.home / "shown"
     status = os.system(f"script -qefc 'cit-run < {file}' {shown} >/dev/null 2>&1 </dev/null")
     assert status == 0 and b"the beginning" in shown.read_bytes() and b"the end\r\n" in shown.read_bytes()
+
+
+def test_who_follows(bench: Bench) -> None:
+    """cit log -f ends with the job, and with the last that it printed."""
+    bench.set(on_end="", log_limit="1M")
+    job = bench.send(flooding(64, "sleep 0.5; echo the end"))
+    started = bench.start()
+    until(lambda: bench.runs(job))
+    followed = subprocess.run([CHECKOUT / "bin" / "cit-log", "-f", job.id], capture_output=True, timeout=60)
+    assert started.wait(60) == 0 and followed.returncode == 0, followed.stderr
+    assert followed.stdout.endswith(b"the end\n")
 
 
 def test_cuts_add_up(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from cit_run import cores, guards, limits, record
 from cit_run.cit_format.errors import CitError
 from cit_run.group import Group
 from cit_run.shim import Ending
+from tests.conftest import CHECKOUT
 from tests.int.cit_run.kit import Bench, is_alive, until
 
 TAKES = "import sys, time; x = bytearray(int(sys.argv[1]) << 20); print('has it', flush=True); time.sleep(60)"
@@ -159,6 +161,14 @@ def test_the_filter_holds_a_job_to_the_same(bench: Bench) -> None:
     ended = bench.filtered(job)
     assert ended.returncode == 137 and b'state = "OUT_OF_MEMORY"' in ended.stdout, ended.stderr
     assert next((bench.account / "work").glob("*.log")).read_text().startswith(f"{os.nice(0) + 3}\n")
+
+
+def test_cit_try_holds_a_job_to_the_same(bench: Bench) -> None:
+    job = bench.job(f"#!/bin/sh\nnice\nulimit -n\n{python(TAKES, '300')}\n", mem="100M", nice=3)
+    bench.set(on_end="", open_files=99)
+    (bench.home / "job.cit").write_bytes(job.raw)
+    ended = subprocess.run([CHECKOUT / "bin" / "cit-try", bench.home / "job.cit"], capture_output=True, timeout=60)
+    assert ended.returncode == 137 and ended.stdout.startswith(b"%d\n99\n" % (os.nice(0) + 3)), ended
 
 
 # --- what costs how much ----------------------------------------------------------------------------------------------
