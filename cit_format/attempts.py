@@ -7,15 +7,19 @@ same end is handed over. What is to wait until then lies in `held` (backoff.py).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from . import names, put, trust
+from . import clock, names, put, reader, trust
 from .document import Document, Section
+from .errors import CitError
 
 if TYPE_CHECKING:
     from .home import Queue
+
+KEPT = 2  # ends of a job whose check said no that stay in `done`
 
 
 def ending(job: Document) -> Section | None:
@@ -92,7 +96,23 @@ def put_again(queue: Queue, ended: Iterable[Document], now: int) -> list[Documen
     outcomes = putter.put([next_item(queue, job, now) for job, _ in due])
     fresh = [(job, cause) for (job, cause), outcome in zip(due, outcomes) if outcome.word == put.ACCEPTED]
     queue.note([(_name(job), "again", cause) for job, cause in fresh], "schedule")
+    for job, _ in fresh:
+        _trim(queue, job)
     return [job for job, _ in fresh]
+
+
+def _trim(queue: Queue, job: Document) -> None:
+    """Of a job whose check says no again and again the last two ends stay: each begins with all of the one before."""
+    end, given = ending(job), trust.assignment(job)
+    if end is None or given is None or given.attempt <= KEPT or not is_unready(job, end):
+        return
+    name = names.FileName(job.id, job.name, "", given.task, given.attempt - KEPT)
+    path = queue / "done" / clock.id_day(job.id) / str(name)
+    with contextlib.suppress(FileNotFoundError, CitError):
+        before = path.read_bytes()
+        last = ending(reader.parse(before))
+        if last is not None and last.kind == "event" and job.raw.startswith(before):
+            path.unlink()
 
 
 def next_item(queue: Queue, job: Document, now: int) -> put.Item:

@@ -168,6 +168,9 @@ def ending(queue: home.Queue, job: Document, sent: dict[str, str], now: int, by:
     ours, lost = _read(*(f"{queue.path}/{state}/{key}" for state in ("sent", "assigned", "sent"))) if key else None, b""
     if ours is None:
         there = _read(path)
+        later = _outgrown(queue, job, given) if there is None else ""
+        if later:
+            return Ending(copy, later, given, "void", "", b"")
         if there is None:
             if _is_claimed(queue, copy):
                 raise CitError(LATER, "its copy is just being moved", "it is tried again", job.label)
@@ -181,6 +184,17 @@ def ending(queue: home.Queue, job: Document, sent: dict[str, str], now: int, by:
         raise CitError(DENIED, "the result is not by the builder that the job was assigned to", "its builder hands it back", job.label)
     state = str(result.table().get("state", "")) if result.kind == "result" else "void"
     return Ending(copy, path, given, state, key, lost)
+
+
+def _outgrown(queue: home.Queue, job: Document, given: trust.Assignment) -> str:
+    """Where the end of a later attempt lies that begins with this one, which was removed since (attempts.py); empty where there is none."""
+    day = queue / "done" / clock.id_day(job.id)
+    for parts in documents(day):
+        if parts.id == job.id and parts.task == given.task and (parts.attempt or 0) > given.attempt:
+            there = _read(f"{day}/{parts}")
+            if there is not None and there.startswith(job.raw):
+                return f"{day}/{parts}"
+    return ""
 
 
 def handed_out_part(there: bytes) -> tuple[bytes, bool]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cit_schedule import alarm
-from cit_schedule.cit_format import attempts, backoff, body, clock, document, journal, names, reader
+from cit_schedule.cit_format import attempts, backoff, body, clock, document, journal, names, reader, spool
 from cit_schedule.cit_format.document import Document
 from cit_schedule.cit_format.errors import CONFIG, CitError
 from tests.int.cit_schedule import test_attempts
@@ -95,13 +95,30 @@ def test_a_check_puts_a_job_back_until_what_it_needs_is_there(machine: Machine) 
     done = machine.sh(f"cit-trigger --check 'test -e {need}' -- sh -c 'echo x >> {machine.place}/marks' | cit-queue -q --to @main")
     identity = reader.parse(done.stdout.encode()).id
     machine.tick(3)
-    assert sorted(machine.where(identity)) == [*(f"done/{identity}.a{n}-sh.cit" for n in (1, 2, 3)), f"waiting/{identity}.a4-sh.cit"]
+    assert sorted(machine.where(identity)) == [*(f"done/{identity}.a{n}-sh.cit" for n in (2, 3)), f"waiting/{identity}.a4-sh.cit"]
     assert test_attempts.marks(machine) == 0, "it allows one start, and had none"
     need.touch()
     machine.tick(2)
-    assert test_attempts.marks(machine) == 1 and machine.states(identity) == ["done"] * 4
+    assert test_attempts.marks(machine) == 1 and machine.states(identity) == ["done"] * 3
     last = reader.parse(next((machine.queue / "done").rglob(f"{identity}.a4-*.cit")).read_bytes())
     assert last.sections[-2].table()["state"] == "COMPLETED"
+
+
+def test_of_many_noes_the_last_two_ends_stay(machine: Machine) -> None:
+    """Each copy has all that the ones before have; one that is handed over once more after it was removed is a duplicate."""
+    done = machine.sh("cit-trigger --check false -- true | cit-queue -q --to @main")
+    identity = reader.parse(done.stdout.encode()).id
+    for line in ("cit-schedule -q --from waiting", "cit-deliver -q --from assigned", "cit-run -q --from inbox --to finished"):
+        machine.sh(line)
+    (name,) = spool.listing(machine.account / "finished")
+    first = (machine.account / "finished" / name).read_bytes()
+    machine.sh("cit-deliver -q --from finished")
+    machine.tick(4)
+    assert sorted(machine.where(identity)) == [f"done/{identity}.a4-true.cit", f"done/{identity}.a5-true.cit", f"waiting/{identity}.a6-true.cit"]
+    (machine.account / "finished" / name).write_bytes(first)
+    assert machine.sh("cit-deliver -q --from finished").returncode == 0
+    assert spool.listing(machine.account / "finished") == [] and spool.listing(machine.queue / "refused") == []
+    assert len(machine.where(identity)) == 3
 
 
 def test_it_comes_by_itself_when_it_is_due(machine: Machine) -> None:
