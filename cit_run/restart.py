@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -103,7 +102,7 @@ def changes(place: Path, trees: list[Tree], since: int, out: int) -> Iterator[by
             raise CitError(NOT_FOUND, f"{tree.path} is no git tree any more", "its changes cannot be told; cit requeue builds it anew")
         git.environment["GIT_INDEX_FILE"] = str(index)
         try:
-            shutil.copyfile(index.parent / "index", index)
+            index.write_bytes((index.parent / "index").read_bytes())
             git.must(directory, "add", "-u", "--", ".")
             new = [path for path in git.said(directory, b"", "ls-files", "-z", "--others", "--exclude-standard").split(b"\0") if path]
             young = [path for path in new if is_young(os.path.join(os.fsencode(directory), path), since) and path != b".cit"]
