@@ -1,7 +1,7 @@
 """cit-run --shell COPY-NAME: a shell, or a command, in the workspace of a job, with the variables and in the directory that the job had.
 
 Reads: the link `work/COPY-NAME` and the record. Exits: as the shell or command; 66 the workspace is gone.
-How: what the job asked for stands in its record where that matters (job.cit); its secrets went when it ended.
+How: what the job asked for stands in its record where that matters (job.cit); its secrets went when it ended, and it tells no events any more.
 Pages: docs/howto/at-the-build.md, docs/howto/workspaces.md
 """
 
