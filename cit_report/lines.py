@@ -102,6 +102,9 @@ def lines(jobs: dict[str, list[Copy]], there: Home, now: int) -> list[Job]:
     for job, (builder, since) in running(there).items():
         if job in jobs:
             _run(said.setdefault(job, moves.Facts()), builder, since)
+    for job in (job for job in jobs if "_" in job and job[:26] in said):  # of a task the log tells from its dealing on
+        of, array = said.setdefault(job, moves.Facts()), said[job[:26]]
+        of.submitter, of.accepted, of.queue = of.submitter or array.submitter, of.accepted or array.accepted, of.queue or array.queue
     queues = {home.Queue(path).full_name: path.name for path in there.queues} if any(each.queue for each in said.values()) else {}
     nothing = moves.Facts()
     return [job_of(several, said.get(job, nothing), now, queues) for job, several in jobs.items()]

@@ -98,8 +98,8 @@ def one(wanted: str, there: Home, now: int, asker: remote.Asker | None = None) -
 
 def _task(wanted: str, name: str) -> int | None:
     """The task that a typed word ends with; None where it does not, or is the job's name."""
-    task = wanted.rpartition("_")[2] if "_" in wanted else ""
-    return int(task) if task.isdigit() and wanted.lower() != name else None
+    match = lookup.TASK.fullmatch(wanted.lower())
+    return int(match[2]) if match and wanted.lower() != name and match[3] in ("", f"-{name}") else None
 
 
 def _whole(wanted: str, jobs: dict[str, list[Copy]], there: Home, now: int) -> Seen | None:

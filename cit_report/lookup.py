@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 from .cit_format import home
 from .cit_format.errors import NOT_FOUND, USAGE, CitError
 from .places import Copy, Home, active, copies_of, days, done, refused
 
+TASK = re.compile(r"(.+)_([0-9]{1,9})(|-[a-z0-9][a-z0-9._-]*)")
+
 
 def fit(wanted: str, copy: Copy) -> int:
     """How well a typed piece fits: 4 the whole ID, 3 the end of it (its name after it or not), 2 the name, 1 any piece, 0 not at all."""
-    labelled = f"{copy.job}-{copy.file.name}"
+    labelled, array = f"{copy.job}-{copy.file.name}", f"{copy.file.id}-{copy.file.name}"
     if wanted in (copy.job, copy.file.id, copy.file.copy, copy.own, labelled):
         return 4
-    if copy.job.endswith(wanted) or (len(wanted) > len(copy.file.name) + 1 and labelled.endswith(wanted)):
+    if copy.job.endswith(wanted) or (len(wanted) > len(copy.file.name) + 1 and (labelled.endswith(wanted) or array.endswith(wanted))):
         return 3
     return 2 if wanted == copy.file.name else 1 if wanted in copy.own else 0
 
@@ -31,12 +34,12 @@ def look_up(wanted: str, there: Home) -> str:
     try:
         return _look_up(wanted, there)
     except CitError as error:
-        job, _, task = wanted.rpartition("_")
-        if error.status != NOT_FOUND or not job or not task.isdigit():
+        match = TASK.fullmatch(wanted)
+        if error.status != NOT_FOUND or match is None:
             raise
-    found = f"{_look_up(job, there).partition('_')[0]}_{int(task)}"  # a task that has not been dealt out
+    found = f"{_look_up(match[1] + match[3], there).partition('_')[0]}_{int(match[2])}"  # a task that has not been dealt out
     if not copies_of(found, there):
-        raise CitError(NOT_FOUND, f"no job {wanted!r}", f"`cit show {job}` tells what tasks it has")
+        raise CitError(NOT_FOUND, f"no job {wanted!r}", f"`cit show {match[1]}` tells what tasks it has")
     return found
 
 

@@ -30,7 +30,8 @@ def test_every_setting_has_its_row() -> None:
 
 def test_every_verb_and_option_is_on_the_page() -> None:
     for verb, known in roles.VERBS.items():
-        assert f"\n| `{known.usage}` |" in QUEUE, verb
+        usage = known.usage.replace("|", "\\|")  # as a table of Markdown has it
+        assert f"\n| `{usage}` |" in QUEUE, verb
     for word, role in roles.ROLES.items():
         row = re.search(rf"^\| `{word}` \|.*\| `(.*)` \|$", QUEUE, re.M)
         assert row and row[1].split() == list(role.verbs), word
