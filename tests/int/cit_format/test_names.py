@@ -18,10 +18,13 @@ NAMES = st.builds(
     st.one_of(st.just(""), KEYS.map(lambda key: names.key(*key))),
     st.one_of(st.none(), st.integers(0, 9999)),
     st.one_of(st.none(), st.integers(1, 99)),
+    span=st.none(),
 )
+SPANS = st.tuples(st.integers(0, 9999), st.integers(0, 9999)).map(lambda ends: (min(ends), max(ends)))
+ARRAYS = st.builds(lambda name, span: name._replace(task=None, span=span), NAMES, SPANS)
 
 
-@given(NAMES)
+@given(st.one_of(NAMES, ARRAYS))
 def test_a_name_comes_back_from_its_text(name: FileName) -> None:
     assert names.parse(str(name)) == name
 

@@ -226,6 +226,7 @@ def test_first_job_of_all_makes_a_key_and_says_so_once(tmp_path: Path) -> None:
 
 def test_own_ssh_key_signs_and_the_queue_knows_its_owner(desk: Desk) -> None:
     """The name is the queue's for this key, whatever the account here is called; only lines with the key are read."""
+    (desk.home / ".cit/id_ed25519").unlink()  # as in a home whose person had a key of theirs from the start
     (desk.home / ".ssh").mkdir(mode=0o700)
     for name in ("id_ed25519", "other"):
         desk.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(desk.home / ".ssh" / name))

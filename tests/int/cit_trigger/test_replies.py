@@ -52,6 +52,7 @@ def test_own_key_that_will_not_do(desk: Desk) -> None:
 
 def test_own_key_that_only_the_agent_has(desk: Desk) -> None:
     """Results can be sealed to it, and opened where its file is: said beforehand."""
+    (desk.home / ".cit/id_ed25519").unlink()  # as in a home whose person had a key of theirs from the start
     ssh = desk.home / ".ssh"
     ssh.mkdir(mode=0o700, exist_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ssh / "id_ed25519"], check=True)

@@ -224,6 +224,7 @@ def test_queue_that_names_builders_of_its_own(desk: Desk, token: str) -> None:
 
 
 def test_own_key_that_age_does_not_know(desk: Desk, token: str) -> None:
+    (desk.home / ".cit/id_ed25519").unlink()  # as in a home whose person had a key of theirs from the start
     ssh = desk.home / ".ssh"
     ssh.mkdir()
     subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", ssh / "id_ecdsa"], check=True)
