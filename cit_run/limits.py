@@ -7,6 +7,7 @@ is looked for once a pass.
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ from . import conditions
 from .cit_format import body, clock
 from .cit_format.document import Document
 from .cit_format.errors import CONFIG, DATA, CitError
-from .shim import Ending, Order
+from .shim import Ending, Order, is_running
 
 if TYPE_CHECKING:
     from .attempt import Attempt
@@ -81,17 +82,22 @@ def size(said: Mapping[str, body.Value], key: str) -> int:
 
 def limited(order: Order, mine: Attempt, settings: Settings, cores: Sequence[int] = (), group: Group | None = None) -> Order:
     """The order with the job's limits in it, and with the processors that it keeps to."""
-    top = group.top if group else ""
+    top, own = group.top if group else "", os.path.basename(order.record)[: -len(".run")]
     return order._replace(
         mem=size(mine.said, "mem"),
         tmp=size(mine.said, "tmp"),
         nice=mine.integer("nice"),
         log_limit=log_limit(settings),
         cores=list(cores),
-        group=f"{top}/cit-{mine.own}" if top else "",
+        group=f"{top}/{named(os.path.dirname(order.record), own)}" if top else "",
         group_home=group.home if group else "",
         pids=number(settings, "processes", PROCESSES) if top else 0,
     )
+
+
+def named(work: str, own: str) -> str:
+    """How the cgroup of a job is called whose record is in this directory: two homes may share one tree."""
+    return f"cit-{zlib.crc32(os.path.realpath(work).encode()):08x}-{own}"
 
 
 def rlimits(settings: Settings) -> dict[str, int]:
@@ -189,3 +195,15 @@ def ready(top: str, is_named: bool) -> Group | None:
             except OSError:
                 continue  # a process that is not ours is in it: the shim watches then
     return Group(top, home)
+
+
+def cleared(group: Group, work: str) -> None:
+    """End and remove the groups of jobs that have no shim any more: so nothing of them is missed, however it was started."""
+    from .group import Group as Tree
+
+    ours = named(work, "")
+    for name in os.listdir(group.top):
+        if name.startswith(ours) and not is_running(f"{work}/{name[len(ours) :]}.run"):
+            tree = Tree(f"{group.top}/{name}", group.home)
+            tree.kill()
+            tree.remove()

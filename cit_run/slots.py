@@ -48,6 +48,8 @@ class Slots:
         self.cpus = cpus
         self.base = base
         self.group = limits.group_of(account.settings)
+        if self.group:
+            limits.cleared(self.group, f"{account.path}/work")
         self.rlimits = limits.rlimits(account.settings)
         self.there = sorted(os.sched_getaffinity(0))
         self.idle: list[Shim] = [Shim(self.rlimits)]  # the first one starts while we look what there is to do
@@ -204,6 +206,8 @@ class Slots:
                 raise CitError(BUG, "shims end before they begin a job", "log/on-arrival of the account may say why")
             return [running.attempt]
         mine, place = running.attempt, running.place
+        if self.group:
+            limits.cleared(self.group, f"{self.account.path}/work")
         if isinstance(ending, str):
             return [End(mine, place, recovery.lost(mine, place))]
         recovery.bury(mine, place, is_sure=running.shim > 0)  # a job can write there what it likes, and have killed its shim

@@ -293,6 +293,14 @@ def real_group() -> str:
     return f"{mounts[0]}/cit-test-{os.getpid()}"
 
 
+def removed(group: str) -> None:
+    """Leave nothing in the machine's tree."""
+    leaf = Path(group, limits.LEAF)
+    until(lambda: not leaf.exists() or not leaf.joinpath("cgroup.procs").read_text(), "the end of all shims")
+    for path in (*Path(group).glob("*/"), Path(group)):
+        os.rmdir(path)
+
+
 def test_a_job_in_a_real_cgroup(bench: Bench, tmp_path: Path, real_group: str) -> None:
     """The job is in its own one, its shim is not; at the end it is killed and gone, and the account's one is empty."""
     before = Path("/proc/self/cgroup").read_text()
@@ -302,12 +310,23 @@ def test_a_job_in_a_real_cgroup(bench: Bench, tmp_path: Path, real_group: str) -
     try:
         bench.run()
         own, shim = bench.log(job).splitlines()
-        assert own.endswith(f"/{job.id}.a1-job".replace("/", f"/{os.path.basename(real_group)}/cit-", 1)) and shim.endswith(limits.LEAF)
+        assert re.search(rf"/{os.path.basename(real_group)}/cit-[0-9a-f]{{8}}-{job.id}\.a1-job$", own) and shim.endswith(limits.LEAF)
         assert not is_alive(int((tmp_path / "pid").read_text()))
         assert [path.name for path in Path(real_group).iterdir() if path.is_dir()] == [limits.LEAF]
     finally:
-        leaf = Path(real_group, limits.LEAF)
-        until(lambda: not leaf.exists() or not leaf.joinpath("cgroup.procs").read_text(), "the end of all shims")
-        for path in (*Path(real_group).glob("*/"), Path(real_group)):
-            os.rmdir(path)
+        removed(real_group)
     assert Path("/proc/self/cgroup").read_text() == before
+
+
+def test_a_group_whose_shim_is_dead(bench: Bench, tmp_path: Path, real_group: str) -> None:
+    """What neither descends from the job any more nor carries its variables is found by its group, and ended."""
+    bench.set(on_end="", cgroup=real_group)
+    hides = f"env -i setsid sh -c '(setsid sleep 300 & echo $! >{tmp_path}/pid)'"
+    job = bench.send(f"#!/bin/sh\n{hides}\nkill -KILL $(sed -n 's/.*shim //p' .cit/status | cut -f 1)\nsleep 300\n")
+    try:
+        bench.run()
+        assert bench.result(job)["state"] == "NODE_FAIL"
+        assert not is_alive(int((tmp_path / "pid").read_text()))
+        assert [path.name for path in Path(real_group).iterdir() if path.is_dir()] == [limits.LEAF]
+    finally:
+        removed(real_group)
