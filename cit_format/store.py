@@ -139,13 +139,18 @@ def entries(directory: str) -> list[str]:
         return []
 
 
+def private(path: str, flags: int) -> int:
+    """Opens a file for nobody else."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
 @contextlib.contextmanager
 def locked(store: str, to_remove: bool = False) -> Iterator[int]:
     """While bytes are put and named (several may); `to_remove`: while some go (then nobody else). The store, open.
 
     Whoever only puts does not wait for ever: a job that was stopped while it held the lock keeps nobody from ending.
     """
-    with open(f"{store}/.lock", "ab") as lock:  # open for writing: over NFS an exclusive lock wants it so
+    with open(f"{store}/.lock", "ab", opener=private) as lock:  # open for writing: over NFS an exclusive lock wants it so
         until = time.monotonic() + PATIENCE
         while True:
             try:

@@ -199,7 +199,7 @@ def main(
     as_sealed: bool = typer.Option(False, "--sealed", help="Leave sealed files as they are, with .age behind their names"),
     key: Optional[str] = typer.Option(None, "-i", "--key", metavar="FILE", help="The private key that opens; else your own"),
     force: bool = typer.Option(False, "-f", "--force", help="Over files that are there already"),
-    as_urls: bool = typer.Option(False, "--url", help="Only say what scp takes for them, of a service's answer: URL and name, TSV"),
+    as_urls: bool = typer.Option(False, "--url", help="Only say what scp takes for them: URL and name, TSV"),
     queue: Optional[str] = typer.Option(None, "--queue", metavar="QUEUE", help="Where the job is looked up: @NAME or a directory"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Errors only"),
 ) -> int:
@@ -214,7 +214,7 @@ def main(
     if as_urls:
         lines = list(urls(found.document, files))
         if not lines:
-            raise CitError(NOT_FOUND, "its builder says no URL", "only a service's answer has one; cit fetch brings the files", found.document.label)
+            raise CitError(NOT_FOUND, "its builder says no URL", "cit config address, there, says how it is reached", found.document.label)
         sys.stdout.write("".join(lines))
         return OK
     return fetched(found, files, into, as_sealed, key, force)

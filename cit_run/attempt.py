@@ -22,6 +22,7 @@ from . import (
     limits,
     own_record,
     public,
+    reached,
     record,
     recorded,
     restart,
@@ -321,7 +322,7 @@ def ended(
     why = (noted(f"{place.record}/why") or [("", "")])[0][0] if ending.why == "before" else other.why if other else ""
     why = why or limits.why(attempt.said, ending, more) or (superseded(attempt, account) if ending.why == CANCEL else "")
     restarts = other.restarts if other else ()
-    said, at = own_record.said(attempt.job, place), service.url(account.path, account.settings, place.record)
+    said, at = own_record.said(attempt.job, place), reached.url(account.path, account.settings, [row[2] for row in artefacts])
     written = record.ran(attempt.received, ending, attempt.number, attempt.task, rows, artefacts, why, restarts, said, at)
     return home.signed(attempt.job.extended(*written), account.signer, account.identity, "cit-result")
 

@@ -1,4 +1,4 @@
-"""Calls that are requests to a service: whom it serves, an equal request answered from the store, and where an answer is fetched.
+"""Calls that are requests to a service: whom it serves, and an equal request answered from the store.
 
     interfaces/NAME.users                 whom NAME serves, and with what (cit_format/service.py)
     store/answers/NAME@KEY                TSV: sha256, bytes, path below the workspace (with .age) of each portion; KEY is the digest of the request
@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 from . import naming
-from .cit_format import address, body, messages, reader, service, store
+from .cit_format import body, messages, service, store
 from .cit_format.document import Document
 from .cit_format.errors import CONFIG, CitError
 
@@ -157,24 +157,3 @@ def remember(record: str, own: str, rows: list[Row]) -> None:
         if portions and store.SHA256.fullmatch(key):
             os.makedirs(folder, 0o700, exist_ok=True)
             naming.replaced(f"{folder}/{store.called(name, key)}", body.tsv(portions))
-
-
-def url(account: Path, settings: dict[str, body.Value], record: str) -> str:
-    """Where the files of a request are fetched with scp, but for their sha256; empty where it is none, or nobody knows the way here."""
-    if not os.path.exists(f"{record}/{FILE}"):
-        return ""
-    place = str(settings.get("address") or door(account)).removeprefix("ssh://")
-    try:
-        where = address.parse(f"ssh://{place}")
-    except CitError:
-        return ""
-    home, here = os.path.realpath(os.path.expanduser("~")), os.path.realpath(account)
-    below = os.path.relpath(here, home) if here.startswith(f"{home}/") else f"/{here}"
-    return f"scp://{str(where._replace(queue='')).removeprefix('ssh://')}/{below}/{store.FOLDER}/"
-
-
-def door(account: Path) -> str:
-    """The door of this account, as its builder document has it."""
-    with contextlib.suppress(OSError, CitError):
-        return str(reader.parse((account / "builder.cit").read_bytes()).table("builder").get("door", ""))
-    return ""

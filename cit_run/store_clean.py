@@ -75,7 +75,7 @@ def is_due(account: str, free: int) -> bool:
     except FileNotFoundError:
         if not os.path.isdir(f"{account}/{store.FOLDER}"):
             return False
-    with open(mark, "wb"):
+    with open(mark, "wb", opener=store.private):
         return True
 
 

@@ -186,6 +186,10 @@ def test_url_says_where_scp_finds_it(desk: Desk) -> None:
     desk.bench.set(on_end="", address="build@moon:2222")
     assert at(desk.ask()) == "scp://build@moon:2222/.cit/store/"
     assert account.path == desk.bench.home / ".cit"
+    plain = desk.bench.send("#!/bin/sh\necho 1\n")
+    kept = desk.bench.send("#!/bin/sh\necho 1 >a\n", document.section("keep", "tsv", body.tsv([["a"]])))
+    desk.bench.run()
+    assert at(desk.bench.finished(plain)) == "" and at(desk.bench.finished(kept)) == "scp://build@moon:2222/.cit/store/"
 
 
 def test_answers_keep_their_bytes_until_nobody_asks_any_more(desk: Desk) -> None:
