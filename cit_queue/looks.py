@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from . import outside
-from .cit_format import body, clock, document, fetch, frame, heartbeat, home, masks, names, parts, reader, reply, spool, store
+from .cit_format import body, clock, document, fetch, frame, heartbeat, home, masks, names, own_events, parts, reader, reply, spool, store
 from .cit_format.errors import DATA, NO, NOT_FOUND, OK, USAGE, CitError
 from .cit_format.version import VERSION
 
@@ -240,13 +240,14 @@ def log(account: home.Account, copy_name: str, offset: str, sees: Sees = None, w
 
 
 def beside(record: Path, what: str) -> Path | int:
-    """What else is given out like a job's log: `parts` lists its parts, `part-N` is the N-th log that one of them has of its own (open). 66."""
-    if what == "parts":
-        return record / parts.LIST
+    """What else is given out like a job's log: `parts` lists its parts, `part-N` is the N-th log that one of them has of its own (open), `events`
+    what it says of itself. 66."""
+    if what in ("parts", "events"):
+        return record / (parts.LIST if what == "parts" else own_events.FILE)
     logs = parts.files(parts.read(record))
     number = int(what[5:]) if what.startswith("part-") and OFFSET.fullmatch(what[5:]) else 0
     if not 0 < number <= len(logs):
-        raise CitError(NOT_FOUND, f"its record has no {what[:40]!r}", "log COPY-NAME OFFSET [times|parts|part-N|cast]")
+        raise CitError(NOT_FOUND, f"its record has no {what[:40]!r}", "log COPY-NAME OFFSET [times|parts|part-N|events|cast]")
     with contextlib.suppress(OSError):
         return parts.opened(record, logs[number - 1])
     raise CitError(NOT_FOUND, f"{what[:40]} is not here", "cit clean removes it")

@@ -43,7 +43,7 @@ VERBS = {
     "finished": Verb(ACCOUNT, 0, 0, "finished"),
     "load": Verb(ACCOUNT, 0, 0, "load"),
     "builders": Verb(QUEUE, 0, 0, "builders"),
-    "log": Verb(ACCOUNT, 2, 3, "log COPY-NAME OFFSET [times|parts|part-N|cast]"),
+    "log": Verb(ACCOUNT, 2, 3, "log COPY-NAME OFFSET [times|parts|part-N|events|cast]"),
     "file": Verb(ACCOUNT, 2, 3, "file SHA256 OFFSET [COPY-NAME]"),
     "stashed": Verb(ACCOUNT, 1, 2, "stashed NAME [KEY]"),
     "alive": Verb(EITHER, 0, 0, "alive"),

@@ -69,7 +69,8 @@ def raw(fd: int) -> Iterator[None]:
 def attached(terminal: socket.socket, keys: bool) -> bool:
     """Show the terminal until it ends (True) or somebody leaves it; `keys` go in."""
     passing, decoder = vt.Passing(keys), codecs.getincrementaldecoder("utf-8")("replace")
-    terminal.sendall(b"keys\n" if keys else b"watch\n")
+    with contextlib.suppress(ConnectionError):
+        terminal.sendall(b"keys\n" if keys else b"watch\n")
     is_shown = sys.stdout.isatty()
     listening: list[socket.socket | int] = [terminal, *([0] if sys.stdin.isatty() else [])]
     try:
@@ -78,7 +79,7 @@ def attached(terminal: socket.socket, keys: bool) -> bool:
             if 0 in found and _left(os.read(0, 4096), keys, terminal):
                 return False
             if terminal in found:
-                piece = terminal.recv(65536)
+                piece = _heard(terminal)
                 text = decoder.decode(piece, not piece)
                 sys.stdout.write(passing(text) if is_shown else vt.words(text))
                 sys.stdout.flush()
@@ -89,12 +90,21 @@ def attached(terminal: socket.socket, keys: bool) -> bool:
         sys.stdout.flush()
 
 
+def _heard(terminal: socket.socket) -> bytes:
+    """What the terminal shows; nothing when it has ended."""
+    try:
+        return terminal.recv(65536)
+    except ConnectionError:
+        return b""
+
+
 def _left(typed: bytes, keys: bool, terminal: socket.socket) -> bool:
     """Whether what was typed means to leave; what stands before it, and may, goes in."""
     if not keys:
         return any(key in typed for key in LEAVE) or not typed
     before, found, _ = typed.partition(DETACH)
-    terminal.sendall(before)
+    with contextlib.suppress(ConnectionError):  # it has ended, and what it showed last is read yet
+        terminal.sendall(before)
     return bool(found) or not typed
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from . import story
+from . import far, story
 from .cit_format import masks, own_events, parts
 from .cit_format.document import Document
 from .cit_format.own_events import Event
@@ -36,7 +36,10 @@ def of_job(job: Seen) -> list[Event]:
 
 
 def events(job: Seen) -> list[Event]:
-    """Its events, without those of its parts."""
+    """Its events, without those of its parts; of one that runs elsewhere its builder is asked."""
+    if job.work(".run") is None and not job.document.find("result"):
+        away = far.place(job)
+        return own_events.events((away and far.noted(job, away, "events")) or b"")
     return [each for each in of_job(job) if each.word != own_events.PART]
 
 

@@ -179,7 +179,7 @@ def clean(account: home.Account, wish: Wish, tell: Callable[[str, int, int], Non
             tell(left.path, left.size, left.ended)
             moves.append((left.own, "cleaned", left.path))
     for own, ended in list(old_records(account, wish.logs_before, in_slots(work))) if wish.logs_before else []:
-        paths = [f"{work}/{own}.{suffix}" for suffix in ("log", "log.age", "public", "run")]
+        paths = [f"{work}/{own}.{suffix}" for suffix in ("log", "log.age", "cast", "cast.age", "public", "run")]
         size = sum(os.lstat(path).st_blocks * 512 + taken(path) for path in paths if os.path.lexists(path))
         tell(f"work/{own}.log", size, ended)
         for path in [] if dry else paths:

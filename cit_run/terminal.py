@@ -27,6 +27,7 @@ from .cit_format import masks
 SOCKET = "tty"  # in the record
 SUFFIX = ".cast"
 HISTORY = 1 << 18  # bytes of what was shown last that a watcher gets first
+MOST = 32  # watchers at a time
 BEHIND = 1 << 20  # bytes that a watcher may be behind
 RECORDED = 64 << 20  # bytes of a recording
 PIECE = 1 << 16
@@ -213,8 +214,8 @@ class Terminal:
         found, free, _ = select.select(readers, [*writers, *([self.master] if self.typed else [])], [], timeout)
         if beat in found:
             os.read(beat, 4096)
-        if self.listener in found and self.listener:
-            self.watchers.append(Watcher(self.listener.accept()[0]))
+        if self.listener in found:
+            self.accept()
         for watcher in list(self.watchers):
             if watcher.socket in found:
                 self.attend(watcher)
@@ -234,6 +235,7 @@ class Terminal:
             pass
         self.show(self.mask(b"", last=True))
         self.recording.show(b"", last=True)
+        self.latecomers()
         until = time.monotonic() + PATIENCE
         while self.watchers and time.monotonic() < until:
             for watcher in [each for each in self.watchers if not each.unsent]:
@@ -242,7 +244,26 @@ class Terminal:
             for watcher in [each for each in self.watchers if each.socket in free]:
                 self.send(watcher)
         if self.listener:
-            os.unlink(f"{record}/{SOCKET}")
+            with contextlib.suppress(OSError):  # a job may have removed it
+                os.unlink(f"{record}/{SOCKET}")
+
+    def accept(self) -> bool:
+        """Let somebody in who has connected; whether there was anybody."""
+        try:
+            connection = self.listener.accept()[0] if self.listener else None
+        except OSError:
+            return False
+        if connection is not None and len(self.watchers) < MOST:
+            self.watchers.append(Watcher(connection))
+        return connection is not None
+
+    def latecomers(self) -> None:
+        """Who has connected and was not heard yet."""
+        while self.accept():
+            pass
+        for watcher in [each for each in self.watchers if not each.wish]:
+            if select.select([watcher.socket], [], [], DRAIN)[0]:
+                self.attend(watcher)
 
 
 def listening(record: str) -> socket.socket | None:

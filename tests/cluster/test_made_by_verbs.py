@@ -37,6 +37,7 @@ def test_a_cluster_made_by_verbs(lan) -> None:
     tree = "git init -q tree && cd tree && echo bad >in && git add -A && git -c user.name=A -c user.email=a@b commit -q -m it"
     ada.sh(f"{tree}; cit push --wait -q -J tree --export 'MODE=a b' -- grep good in", status=1)
     strict_whatever_is_set(ada, moon, hub)
+    watched_there(ada, moon)
     restarted_there(ada)
     within(10, "nothing runs any more on moon", lambda: machines["moon"].text("ps -o args= -u build", "root", status=None) == "")
 
@@ -63,6 +64,26 @@ def strict_whatever_is_set(ada: Account, moon: Account, hub: Account) -> None:
     hub.put(".ssh/config", "Host *\n StrictHostKeyChecking no\n")
     refused = hub.sh(f"cit replicate -n @main ada@{ada.machine.address}", status=69)
     assert b"Host key verification failed" in refused.stderr
+
+
+TYPES = """chdir glob "~/.cit/work/*-term.run"; socket my $s, AF_UNIX, SOCK_STREAM, 0; connect $s, pack_sockaddr_un "tty" or die;
+syswrite $s, "keys\\nit\\n"; sleep 1 until !sysread $s, my $seen, 4096;
+"""
+
+
+def watched_there(ada: Account, moon: Account) -> None:
+    """A terminal on the builder, shown by ssh until its job ends; what the job says of itself, while it runs, by the read door."""
+    ada.sh("cit push -q -J term --tty -- sh -c 'echo said it >$CIT_EVENTS; echo shown; read word; echo got $word'")
+    within(30, "the terminal", lambda: list(moon.path(".cit/work").glob("*-term.run/tty")))
+    assert ada.text("cit log --events term").splitlines()[1:] == ["\tsaid\tit"]
+    watching = ada.start_sh("cit attach term >seen 2>told")
+    within(30, "what is shown", lambda: ada.path("seen").exists() and "shown" in ada.path("seen").read_text())
+    moon.put("typed", TYPES)
+    moon.sh("perl -MSocket typed")
+    watching.communicate(timeout=60)
+    seen, told = ada.path("seen").read_text(), ada.path("told").read_text()
+    assert watching.returncode == 0 and "got it" in seen and "your keys go in" in told, (seen, told)
+    assert ada.text("cit play term").splitlines()[-1] == "got it"
 
 
 def restarted_there(ada: Account) -> None:

@@ -97,6 +97,7 @@ def bench_env(name: str, value: str) -> bytes:
         ("kill -9 $$", "FAILED", 0, 9),
         ("kill -TERM $$", "FAILED", 0, 15),
         ("exit 75", "FAILED", 75, 0),
+        ("rm .cit/tty .cit/log; exit 5", "FAILED", 5, 0),
         ("exec 0<&- 1<&- 2<&-; sleep 0.5; exit 4", "FAILED", 4, 0),
     ],
 )
