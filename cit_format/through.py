@@ -125,11 +125,20 @@ def sorted_out(answers: Iterator[Document | Faulty], taken: list[Taken], ignored
                 longer.pop(mine.name, None)
                 raise CitError(DATA, "the program wrote this document twice", "it is left where it was", answer.label)
             seen.add(mine.name)
+            if is_undealt(mine.name, answer) and trust.assignment(answer) is not None:
+                hint = "tasks are dealt out of it one by one: the scheduler of cit does that; this one is left where it was"
+                raise CitError(DATA, "an array was assigned", hint, answer.label)
             if len(answer.raw) > len(mine.document.raw):
                 longer[mine.name] = answer
         except CitError as error:
             status = worst(status, messages.complain(error))
     return longer, status
+
+
+def is_undealt(name: str, job: Document) -> bool:
+    """Whether a job is an array, or what is left of one, and no task of it."""
+    parts = names.parse(name)
+    return job.kind == "job" and "array" in job.table("job") and (parts is None or parts.task is None)
 
 
 def new_name(name: str, before: Document, after: Document) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cit_format import body, document, home, keys, reader, trust
+from cit_format import body, document, home, keys, reader, through, trust
 from cit_format.body import Time
 from cit_format.document import Document, section
 from cit_format.spool import listing
@@ -202,3 +202,13 @@ def test_what_a_scheduler_reads(queue: home.Queue, tmp_path: Path, yard: Yard) -
 
 def test_the_key_of_the_queue_signs(queue: home.Queue) -> None:
     assert keys.load(queue / "key").public.fingerprint == queue.fingerprint
+
+
+def test_an_array_is_not_to_be_assigned() -> None:
+    identity = "01kax0m2ht8f0v3q6s9y2c4e7g"
+    job = document.new("many", section("job", "toml", body.toml({"array": "1-3"})), identity=identity)
+    said = {"queue": "q", "epoch": 1, "attempt": 2, "builder": "moon", "task": 2}
+    assigned = job.extended(section("assignment", "toml", body.toml(said)))
+    for name, status in ((f"{identity}-many.cit", 65), (f"{identity}_2..3-many.cit", 65), (f"{identity}_2.a2-many.cit", 0)):
+        longer, worst = through.sorted_out(iter([assigned]), [through.Taken(name, job)], set())
+        assert (list(longer), worst) == ([] if status else [name], status)
