@@ -19,14 +19,13 @@ BACK = b"back"
 
 
 def is_lent(record: str) -> bool:
-    """Whether the slot of the job with this record is lent; what a dead waiter left is removed."""
+    """Whether the slot of the job with this record is lent. A file that nobody has locked means nothing: its waiter is dead, or just coming."""
     try:
-        fd = os.open(f"{record}/{FILE}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(f"{record}/{FILE}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        give_back(record)
         return False
     except BlockingIOError:
         return True

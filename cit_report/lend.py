@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .cit_format import home, lent, names, spool, wake
 
-LOCKING = 0.5  # seconds in which the lock is tried: cit-run looks at it for moments
+LOCKING = 0.1  # seconds in which the lock is tried: cit-run looks at it for moments
 LONGEST = 0.25  # seconds between looks whether the slot is there
 PASS = 5.0  # seconds after which a pass is started, in case there is none
 
@@ -30,17 +30,18 @@ class Loan:
         self.fd = -1
 
     def begin(self) -> bool:
-        """Lend it, unless it is lent already; whether it was lent now."""
+        """Lend it, unless it is lent already, by us or another waiter of this job; whether it was lent now."""
         if not self.record or self.fd >= 0:
             return False
-        fd = os.open(f"{self.record}/{lent.FILE}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if locked(fd, f"{self.record}/{lent.FILE}"):
-            self.fd = fd
-            self.tell()
-        else:
+        path = f"{self.record}/{lent.FILE}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not locked(fd, path):
             os.close(fd)
-            self.record = ""  # another waiter of this job has lent it
-        return self.fd >= 0
+            return False
+        os.ftruncate(fd, 0)  # what a dead waiter had wished
+        self.fd = fd
+        self.tell()
+        return True
 
     def end(self) -> None:
         """Take one back: return when cit-run has given it."""

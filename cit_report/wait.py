@@ -22,7 +22,7 @@ import typer
 from . import lend, look, places, remote, story, tally
 from .cit_format import attempts, clock, home, messages, wake
 from .cit_format.document import Document
-from .cit_format.errors import LATER, NOT_FOUND, CitError
+from .cit_format.errors import LATER, NOT_FOUND, USAGE, CitError
 from .cit_format.reader import parse
 from .places import Copy, Home
 from .watch import Pace, Watch
@@ -214,6 +214,10 @@ def main(
     until = None if timeout is None else time.monotonic() + clock.duration(timeout) / clock.SECOND
     there = places.here(queue)
     found = [job for wanted in jobs or ["last"] for job in look.seen(wanted, there, clock.now())]
+    if any(job.document.id == os.environ.get("CIT_JOB_ID") for job in found):
+        raise CitError(
+            USAGE, "a job that waits for itself", "name the job that it is to wait for; `last` is what was pushed inside it", found[0].document.label
+        )
     with lend.Loan(there.account, os.environ) as loan:
         ended = waited(found, there, until, loan, enough)
     for one in told_together(ended):

@@ -57,6 +57,13 @@ def answered(name: str, job: Document, run: Run, now: int) -> End | None:
     return End(name, state, why, now, given, status if isinstance(status, int) else 0, signal if isinstance(signal, int) else 0)
 
 
+def is_inside(job: Document, identity: str) -> bool:
+    """Whether a job came out of the job of this ID, which has not ended."""
+    said = job.table("job")
+    chain = said.get("chain")
+    return identity in [said.get("parent"), *(chain if isinstance(chain, list) else [])]
+
+
 # --- the runs of a queue ------------------------------------------------------------------------------------------------
 
 
@@ -113,6 +120,8 @@ class Equals:
         run = self.run_of(digest)
         if run is None or run.job.id == job.id or same.digest(run.job) != digest or not same.may_answer(job, run.job):
             return None
+        if run.file is None and is_inside(job, run.job.id):
+            return None  # that one may wait for this one
         if run.file is None:
             self.notes.joined[name] = run.job.id
             return JOINED

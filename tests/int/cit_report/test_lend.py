@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cit_report.cit_format import lent, spool
 from tests.int.cit_report.lived import Lived
 
 PATIENCE = 60.0  # seconds
@@ -157,7 +158,24 @@ def test_a_job_that_makes_itself_again_comes_to_an_end(narrow: Lived) -> None:
     assert "comes out of 4 jobs, one inside the other, and 3 may be" in log and "chain-most 6" in log
 
 
+def test_a_job_does_not_wait_for_itself(narrow: Lived) -> None:
+    narrow.run("cit-push", "-J", "self", "--", "cit", "wait")
+    narrow.run("cit-wait", "-q", "self", status=2)
+    assert "a job that waits for itself" in narrow.run("cit-log", "self")
+
+
 def test_a_job_that_pushes_and_ends_leaves_a_job_that_runs(narrow: Lived) -> None:
     """What it started is killed with it, also a pass over the queue; its own end has the queue looked at."""
     narrow.push("outer", "#!/bin/sh\ncit push -q -J inner -- true\n")
     until(lambda: states(narrow).get("inner") == "COMPLETED", "the inner job's end")
+
+
+def test_a_file_that_nobody_has_locked_yet_is_left_alone(tmp_path: Path) -> None:
+    """The pass may look between the making of the file and its lock: taken away then, the slot would never be lent."""
+    path = tmp_path / lent.FILE
+    path.write_bytes(b"back")
+    assert not lent.is_lent(str(tmp_path)) and path.exists()
+    with spool.Lock(path):
+        assert lent.is_lent(str(tmp_path)) and lent.wants_back(str(tmp_path))
+    lent.give_back(str(tmp_path))
+    assert not path.exists() and not lent.is_lent(str(tmp_path))

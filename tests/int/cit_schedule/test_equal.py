@@ -87,6 +87,15 @@ def test_a_run_that_is_tried_again_is_waited_for(machine: Machine) -> None:
     assert (state(machine, first), state(machine, second), marks(machine)) == ("COMPLETED", "COMPLETED", 2)
 
 
+def test_a_job_does_not_wait_for_the_job_that_made_it(machine: Machine) -> None:
+    """That one may wait for it: each would wait for the other."""
+    first = push(machine)
+    machine.schedule()
+    inner = machine.sh(f"CIT_JOB_ID={first} cit-trigger --same mine -- sh -c 'echo x >> {machine.place}/marks' | cit-queue -q --to @main")
+    machine.schedule()
+    assert machine.states(reader.parse(inner.stdout.encode()).id) == ["assigned"]
+
+
 def test_fresh_runs_all_the_same_and_answers_others(machine: Machine) -> None:
     first = push(machine)
     machine.tick()
