@@ -48,9 +48,12 @@ def wrong(name: str, what: str) -> CitError:
 
 def packed(directory: int, sink: Sink) -> int:
     """Write an open directory as a tar; how many files. 65 where it holds what no tree may, 1 where a file changed meanwhile."""
-    count = 0
+    count = entries = 0
     with tarfile.open(fileobj=cast("IO[bytes]", sink), mode="w|", format=tarfile.PAX_FORMAT, pax_headers={"comment": MARK}) as archive:
         for fd, entry in found(directory, ""):
+            entries += 1
+            if entries > unpack.ENTRIES:
+                raise CitError(DATA, f"a tree of more than {unpack.ENTRIES} entries", "stash fewer files, or one archive of them")
             if fd < 0 or entry.isdir():
                 archive.addfile(entry)
                 continue
@@ -67,7 +70,7 @@ def packed(directory: int, sink: Sink) -> int:
 
 def found(directory: int, above: str) -> Iterator[tuple[int, tarfile.TarInfo]]:
     """What lies below an open directory, sorted: an open file (-1: a link) and its entry."""
-    if above.count("/") > unpack.DEPTH:
+    if above.count("/") >= unpack.DEPTH:
         raise wrong(above, f"is deeper than {unpack.DEPTH} directories")
     for name in sorted(os.listdir(directory)):
         entry = tarfile.TarInfo(above + name)

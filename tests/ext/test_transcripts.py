@@ -49,7 +49,7 @@ SHAPES = (  # from the longest to the shortest; both the page and what is printe
     (re.compile(r"\b[0-7][0-9a-hjkmnp-tv-z]{25}\b"), "ID"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\b\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
     (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "DAY"),
-    (re.compile(r"\b(\d+d)?(\d+h)?(\d+m)?\d{1,4}(\.\d+)?(s|ms)\b"), "DURATION"),
+    (re.compile(r"\b(\d+d)?(\d+h)?(\d+m)?\d{1,4}(\.\d+)?(s|ms)\b"), "SHORT"),  # as below: an ID can look like one
     (re.compile(r"\b[\d.]+ ?(B|K|M|G|T|KiB|MiB|GiB|bytes)\b"), "SIZE"),
     (re.compile(r"\b[0-9a-hjkmnp-tv-z]{6}(?=_\d)"), "SHORT"),  # of a task
     (re.compile(r"\b[0-9a-hjkmnp-tv-z]{6}\b"), "SHORT"),  # a word of these letters too, on both sides

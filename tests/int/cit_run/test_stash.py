@@ -178,6 +178,41 @@ def test_torn_line_of_the_history_is_cut_off(bench: Bench, desk: Path) -> None:
     assert file.read_bytes().startswith(whole) and [each.name for each in store.history(str(bench.account / "store"))] == ["z", "y"]
 
 
+def test_tree_that_could_not_be_laid_out_again_is_not_stashed(bench: Bench, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = desk / "deep"
+    (deep / "/".join(["d"] * 98)).mkdir(parents=True)
+    (deep / "/".join(["d"] * 98) / "file").write_text("x")
+    ran("cit-stash", "deep", cwd=desk)
+    ran("cit-unstash", "deep", "out", cwd=desk)
+    assert shape(desk / "out") == shape(deep)
+    (deep / "/".join(["d"] * 100)).mkdir(parents=True)
+    (deep / "/".join(["d"] * 100) / "file").write_text("x")
+    assert "deeper than 100" in ran("cit-stash", "deep", cwd=desk, status=65)
+    monkeypatch.setattr("cit_run.unpack.ENTRIES", 4)
+    fd = os.open(desk / "lib", os.O_RDONLY)
+    with storing.sink(str(bench.account / "store")) as made, pytest.raises(CitError) as refused:
+        tree.packed(fd, made)
+    os.close(fd)
+    assert refused.value.status == DATA
+
+
+def test_names_of_any_bytes_come_back(bench: Bench, desk: Path) -> None:
+    odd = os.fsencode(desk / "odd")
+    os.mkdir(odd)
+    names = [b"caf\xe9", b"new\nline", "grün".encode(), b"-rf", b"a b", b"x" * 255, b"back\\slash", b"\xff" * 100]
+    for name in names:
+        with open(os.path.join(odd, name), "wb") as stream:
+            stream.write(name)
+    os.symlink(b"caf\xe9", os.path.join(odd, b"link\xe9"))
+    ran("cit-stash", "odd", cwd=desk)
+    ran("cit-unstash", "odd", "out", cwd=desk)
+    out = os.fsencode(desk / "out")
+    assert sorted(os.listdir(out)) == sorted([*names, b"link\xe9"]) and os.readlink(os.path.join(out, b"link\xe9")) == b"caf\xe9"
+    for name in names:
+        with open(os.path.join(out, name), "rb") as stream:
+            assert stream.read() == name
+
+
 def test_who_holds_the_lock_keeps_nobody_from_ending(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = str(bench.account / "store")
     monkeypatch.setattr(store, "PATIENCE", 0.2)
