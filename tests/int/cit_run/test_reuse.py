@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cit_run import components, reuse
-from cit_run.cit_format import body, document, keys
+from cit_run import attempt, components, reuse
+from cit_run.cit_format import body, clock, document, keys
 from cit_run.cit_format.document import Document
 from cit_run.cit_format.errors import CitError
 from cit_run.shim import read_status
@@ -303,3 +303,26 @@ def test_never_upon_what_a_killed_build_left(project: Project, tmp_path: Path) -
     assert project.bench.result(job)["state"] == "NODE_FAIL"
     after = project.build()
     assert project.lines(after) == BUILT and project.rows(after)["workspace why"] == "the build before did not end well"
+
+
+def test_a_pass_that_was_killed_while_it_took_a_workspace_over(project: Project) -> None:
+    """Before its links, before the other's go, and when all is done: the next pass lays the same job out in the same place."""
+    bench = project.bench
+    failed = project.build(script="#!/bin/sh\nexit 1\n", hold_on_failure="1h")
+    place = project.workspace(failed)
+    row = (".", str(project.place), "main", project.git("rev-parse", "HEAD").strip(), "-")
+    said = {"name": "project", "restart": f"{failed.id}.a1"}
+    job = bench.assigned(bench.job("#!/bin/sh\nmake -s\n", document.section("source", "tsv", body.tsv([row])), project.variables(), **said))
+    mine = attempt.attempt_of(f"{job.id}.a1-project.cit", job, clock.now())
+    link, theirs = bench.account / "work" / mine.own, bench.account / "work" / f"{failed.id}.a1-project"
+    for killed_at in ("never", "before its own link", "before the other's went", "never"):
+        if killed_at != "never":
+            os.symlink(os.readlink(link), theirs)
+        if killed_at == "before its own link":
+            link.unlink()
+        found, steps = attempt.laid_out(mine, bench.account, 2, mine.own)
+        assert Path(found.workspace) == place and ["/bin/false"] not in steps, killed_at
+        assert link.resolve() == place and not os.path.lexists(theirs), killed_at
+    bench.give(job)
+    bench.run("--slots", "2")
+    assert bench.result(job)["state"] == "COMPLETED" and bench.log(job).splitlines()[-2:] == BUILT
