@@ -186,6 +186,30 @@ HOSTILE = {  # script, and what its own end must be
 }
 
 
+RUBBISH = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('.cit/tty'); s.sendall(open('/dev/urandom', 'rb').read(99999))"
+ON_A_TERMINAL = {
+    "kills its terminal": ("kill -9 $PPID; sleep 60", {"FAILED"}, 9),
+    "stops its terminal": ("kill -STOP $PPID; exit 3", {"TIMEOUT"}, 0),
+    "writes rubbish to its socket": (f'for i in 1 2 3 4 5; do python3 -c "{RUBBISH}" || :; done; exit 3', {"FAILED"}, 0),
+    "has something else for a socket": ("rm -f .cit/tty; mkfifo .cit/tty; exit 3", {"FAILED"}, 0),
+    "floods its terminal": ("head -c 30000000 /dev/zero; exit 3", {"FAILED"}, 0),
+}
+
+
+@pytest.mark.parametrize("what", ON_A_TERMINAL)
+def test_hostile_job_on_a_terminal(bench: Bench, what: str) -> None:
+    """The same with a terminal of its own: an end that says what is so, the one after it is not harmed."""
+    script, states, number = ON_A_TERMINAL[what]
+    bench.set(on_end="", log_limit="1M")
+    job = bench.send(f"#!/bin/sh\n{script}\n", name="hostile", tty=True, time="5s" if "stops" in what else "50s")
+    later = bench.send("#!/bin/sh\necho later\n", name="hostile")
+    bench.run("--slots", "1")
+    result = bench.result(job)
+    assert result["state"] in states and (result["state"] == "TIMEOUT" or (result["signal"], result["exit"]) == (number, 0 if number else 3)), result
+    assert (bench.account / "work" / f"{job.id}.a1-hostile.log").stat().st_size <= 1 << 20
+    assert bench.log(later) == "later\n" and not holders(f"CIT_JOB_ID={job.id}".encode())
+
+
 @pytest.mark.parametrize("what", HOSTILE)
 def test_hostile_job_has_one_end_and_others_go_on(bench: Bench, tmp_path: Path, what: str) -> None:
     """It has an end that says what is so; the job beside it has its own; the account goes on, and nothing of it is left running."""
