@@ -43,6 +43,7 @@ WORDS = {
     "fetch": "fetch",
     "attach": "attach",
     "play": "play",
+    "step": "step",
     "wait": "wait",
     "trace": "trace",
     "builders": "builders",

@@ -116,3 +116,30 @@ def test_what_has_no_terminal(lived: Lived, tmp_path: Path) -> None:
     (tmp_path / "x.cast").write_text("no recording\n")
     assert lived.completed("cit-play", tmp_path / "x.cast").returncode == 65
     assert lived.completed("cit-play", "--idle", "5", tmp_path / "x.cast").returncode == 2
+
+
+def test_step_by_step(lived: Lived) -> None:
+    lived.push("parts", "#!/bin/sh\ncit-part all -- sh -c 'cit-part one -- echo first; cit-part two -- sh -c \"echo second; exit 3\"'\n")
+    lived.run("cit-wait", "-q", "parts", status=3)
+    rows = lived.rows("cit-step", "parts")
+    assert [(row["what"], row["state"]) for row in rows[3:5]] == [("all/one", "COMPLETED"), ("all/two", "FAILED")]
+    assert rows[2]["what"] == "run started" and rows[5]["what"].startswith("run ended FAILED, exit 3")
+    assert lived.run("cit-step", "parts", "5").split("\n", 1)[1] == "second\n"
+    assert lived.completed("cit-step", "parts", "7").returncode == 66
+    walks = Screen(lived, "cit-step", "parts")
+    walks.until(b"1/6  ")
+    walks.type(b"4\n")
+    walks.until(b"first\r\n")
+    walks.type(b"\n")
+    walks.until(b"second\r\n")
+    walks.type(b"p\n")
+    walks.until(b"[4/6]")
+    walks.type(b"l\n")
+    walks.until(b"run started")
+    walks.type(b"q\n")
+    assert walks.end() == 0
+    lived.push("marks", "#!/bin/sh\necho ::group::Fetch; echo inner; echo ::endgroup::; echo --- Tests; echo not ok 1 - x\n")
+    lived.push("plain", "#!/bin/sh\necho a; echo b\n")
+    lived.run("cit-wait", "-q", "marks", "plain")
+    assert [(row["what"], row["state"]) for row in lived.rows("cit-step", "marks")[3:5]] == [("Fetch", ""), ("Tests", "FAILED")]
+    assert lived.run("cit-step", "plain", "4").split("\n", 1)[1] == "a\nb\n"
