@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cit_format import body, description
@@ -151,4 +153,27 @@ def test_is_none(case: str) -> None:
 def test_bytes_that_are_none(raw: bytes) -> None:
     with pytest.raises(CitError) as caught:
         description.parse("zlib", raw)
+    assert caught.value.status == DATA
+
+
+VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "calls"
+
+
+@pytest.mark.parametrize("row", body.rows((VECTORS / "calls.tsv").read_bytes()), ids=lambda row: str(row[0]))
+def test_vectors_of_calls(row: list[str]) -> None:
+    """The same as data, for builders in other languages."""
+    known = description.parse("zlib", (VECTORS / "zlib.tsv").read_bytes())
+    _, call, verdict, *wanted = row
+    if verdict == "fits":
+        assert description.arguments(known, body.table(call.encode())) == wanted
+    else:
+        with pytest.raises(CitError) as caught:
+            description.arguments(known, body.table(call.encode()))
+        assert caught.value.status == DATA and wanted[0] in caught.value.what
+
+
+@pytest.mark.parametrize("path", sorted((VECTORS / "wrong").glob("*.tsv")), ids=lambda path: str(path.stem))
+def test_vectors_of_wrong_descriptions(path: Path) -> None:
+    with pytest.raises(CitError) as caught:
+        description.parse("zlib", path.read_bytes())
     assert caught.value.status == DATA

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
+from cit_format import body
 from cit_format.errors import DATA, CitError
 from cit_format.pattern import compiled, is_match
 
@@ -58,3 +60,15 @@ def test_no_text_takes_long() -> None:
     with pytest.raises(CitError):
         is_match("[ab]{255}[ab]{255}[ab]{255}", "a" * 100_000)
     assert time.monotonic() - began < 20
+
+
+def test_vectors() -> None:
+    """The same as data, for other languages."""
+    rows = body.rows((Path(__file__).resolve().parents[2] / "vectors" / "calls" / "patterns.tsv").read_bytes())
+    assert {verdict for _, _, verdict in rows} == {"yes", "no", "none"}
+    for pattern, text, verdict in rows:
+        try:
+            found = "yes" if is_match(pattern, text) else "no"
+        except CitError:
+            found = "none"
+        assert found == verdict, (pattern, text)
