@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from . import address, allow, authorized, body, home, permission, sshsig
 from .addition import Row, door, host, pinned, signer, silenced
 from .errors import CONFIG, NOT_FOUND, CitError
+from .messages import tell
 from .spool import Lock, make_directory
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 OWNER = "cit-job,cit-control,cit-builder,cit-hosts,cit-grant"  # what a builder lets its owner say
 USER = "cit-job,cit-control"
+READER = "reader"  # role of those who push to a builder: they see logs and files of their own jobs there
 
 
 # --- writing one ----------------------------------------------------------------------------------------------------
@@ -40,7 +42,7 @@ def letter(queue: home.Queue, users: list[str], mine: Signer, base: Path) -> lis
         keys = [entry.key for entry in entries if "cit-job" in entry.namespaces]
         if not keys:
             raise CitError(NOT_FOUND, f"{user} may not push to {queue.name}", "cit allow lets a person in")
-        found += [signer(user, USER, key) for key in keys]
+        found += [row for key in keys for row in (signer(user, USER, key), door(READER, user, key))]
     return [*found, *(host_rows(queue.door, base) if queue.door else [])]
 
 
@@ -80,7 +82,12 @@ def admit(place: Place, introduced: list[Row], base: Path) -> None:
             permission.allowed(place, permission.Permission(row.fields[0], row.known_key, tuple(row.fields[1].split(","))))
         elif row.kind == "door":
             role, who, _, to = row.fields
-            allow.opened(authorized.Entry(row.known_key, role, who, tuple(to.split(",")) if to else (), allow.program()))
+            try:
+                allow.opened(authorized.Entry(row.known_key, role, who, tuple(to.split(",")) if to else (), allow.program()))
+            except CitError as error:
+                if role != READER or error.status != CONFIG:
+                    raise
+                tell("note", f"{who} gets no door to read here: {error.what}")
         elif row.kind == "queue":
             know_queue(base, *row.fields)
     pin(base, [row for row in introduced if row.kind == "host"])

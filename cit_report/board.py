@@ -115,6 +115,8 @@ def copies(there: Home, wish: Wish, now: int, shown: Sequence[Copy] = ()) -> dic
         ends = places.at_end(there, moves.ended(logs, wish.few if wish.is_plain else None))
     if wish.everything or "REFUSED" in wish.states:
         ends += places.refused(there)
+    elif any(all(copy.place == "outbox" for copy in several) for several in jobs.values()):  # what was sent may have been refused there
+        ends += [copy for copy in places.refused(there) if copy.job in jobs]
     for copy in ends:
         jobs.setdefault(copy.job, []).append(copy)
     return jobs

@@ -101,6 +101,8 @@ def ends(pending: set[str], there: Home, home_only: bool) -> dict[str, End]:
     told: dict[str, End | None] = {}
     for job, copies in found.items():
         copy = places.best(copies)
+        if copy.place == "refused" and any(other.place not in ("refused", "outbox") for other in places.copies_of(job, there)):
+            continue  # what was refused is another document of this ID
         try:
             if copy.path not in told:
                 with open(copy.path, "rb") as stream:
@@ -117,7 +119,7 @@ def _at_end(pending: set[str], there: Home, home_only: bool) -> list[Copy]:
     found = [copy for day in {clock.id_day(job) for job in pending} for copy in places.done(there, day)]
     if there.account and not home_only:
         found += places.copies(f"{there.account}/finished", "finished", None)
-    return found
+    return found + list(places.refused(there))
 
 
 def waited(jobs: list[look.Seen], there: Home, until: float | None, loan: lend.Loan, enough: bool = False) -> list[End]:
@@ -131,7 +133,8 @@ def waited(jobs: list[look.Seen], there: Home, until: float | None, loan: lend.L
     missing = 0
     with Watch() as watch:
         while pending:
-            watch.add(queue / part for queue in there.queues for part in ("log", "done", *(f"done/{clock.id_day(job)}" for job in pending)))
+            days = {f"done/{clock.id_day(job)}" for job in pending}
+            watch.add(queue / part for queue in there.queues for part in ("log", "done", "refused", *days))
             if there.account:
                 watch.add([there.account / "finished"])
             away.ask(pending, until)

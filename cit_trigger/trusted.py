@@ -95,7 +95,7 @@ def some(queue: home.Queue, builder: str | None, tags: Sequence[str], now: int) 
     """The trusted builders of a queue that a job may go to; 78 where there are none."""
     found = fitting(builders(queue, now), builder, tags)
     if not found:
-        which = " ".join(filter(None, [f"@{queue.name}", f"with {' '.join(tags)}" if tags else "", f"called {builder}" if builder else ""]))
+        which = " ".join(filter(None, [f"@{queue.path.name}", f"with {' '.join(tags)}" if tags else "", f"called {builder}" if builder else ""]))
         hint = f"whoever signs its document has to be in your {home.path()}/allowed_signers for cit-builder; or --seal-to FILE.pub"
         raise CitError(CONFIG, f"no builder of {which} can be trusted with a secret", hint)
     return found

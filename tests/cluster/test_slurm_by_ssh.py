@@ -111,6 +111,9 @@ def test_fifty_jobs_end_as_on_an_ssh_builder(site: Site) -> None:
         assert (environment["cluster"], environment["node"], environment["slurm-job"]) == ("lab", slurms.NODE, number), key
     assert site.ends()["slow"] == ["TIMEOUT"] * 2 and site.ends()["long"] == ["CANCELLED"] * 2 and site.ends()["fails"] == ["FAILED"] * 2
     assert site.host.text(f"cit trace --tsv {ours['long', 0].id}").count("\tgood\t") >= 6
+    assert "--role reader --for ada@sun" in login.path(".ssh/authorized_keys").read_text()
+    ada.sh("cat >>.cit/known_hosts", stdin=login.known.encode())
+    assert ada.text(f"cit log {ours['slow', 0].id}") == "over"  # who may push there may read there
     for state in ("inbox", "running", "finished", "refused"):
         assert list(login.path(f".cit/{state}").glob("*.cit")) == []
     for account in (site.host, login):

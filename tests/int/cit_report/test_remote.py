@@ -216,6 +216,19 @@ def test_every_end_is_known_at_once_however_many_there_are(cluster: Cluster, ada
     assert b"queue @team has no more of 1 jobs that it had from here: " + gone[-6:].encode() in said
 
 
+def test_what_its_queue_refused_after_all_is_listed_as_refused(cluster: Cluster, ada: Account) -> None:
+    """Accepted, and then its builder, whose word it is, would not believe it."""
+    member = cluster.members["moon"].account
+    listed = member.path(".cit/allowed_signers").read_text()
+    member.put(".cit/allowed_signers", listed.replace(cluster.ada.identity, "ben@sun"))
+    try:
+        ada.sh("cit push -q -J unwanted -- true")
+        ada.sh("cit wait -q --timeout 40s unwanted", status=125)
+        assert rows(ada, "cit ls")["unwanted"]["state"] == rows(ada, "cit ls @team")["unwanted"]["state"] == "REFUSED"
+    finally:
+        member.put(".cit/allowed_signers", listed)
+
+
 def test_again_is_in_the_same_queue_and_under_the_same_name(cluster: Cluster, ada: Account) -> None:
     """Though @main is a queue of this home, too, and this home calls its person otherwise."""
     before = ada.text("cit show --id bad")
