@@ -275,6 +275,18 @@ def test_an_array_in_a_queue_elsewhere_is_one(cluster: Cluster, ada: Account) ->
     ada.sh("cit wait -q --timeout 30s idle", status=143)
 
 
+def test_a_newer_job_ends_an_older_one_that_runs_on_a_builder_elsewhere(cluster: Cluster, ada: Account) -> None:
+    """Over two doors: to the queue as a job, to the builder as the reason, which believes the author and not the queue."""
+    ada.sh("cit push -q --latest w -J older -- sh -c 'touch ~/older-runs; sleep 600'")
+    builder = cluster.members["moon"].account
+    within(30, cluster.story, builder.path("older-runs").exists)
+    ada.sh("cit push -q --latest w --latest-running -J newer -- true")
+    newer = ada.text("cit show --id newer")
+    ada.sh("cit wait -q --timeout 50s older", status=143)
+    assert shown(ada, "cit show older")["why"] == f"superseded by {newer[-6:]}-newer"
+    ada.sh("cit wait -q --timeout 50s newer")
+
+
 # --- nobody answers: the last of all, as the queue's machine does not come back ------------------------------------------------
 
 
