@@ -21,7 +21,7 @@ from typing import NamedTuple, Optional
 
 import typer
 
-from . import fsck_store, places, relog, screen, story
+from . import fsck_store, places, relog, screen, story, tally
 from .cit_format import clock, glance, home, messages, names, spool, trust
 from .cit_format.document import Document
 from .cit_format.errors import NO, OK, CitError
@@ -142,6 +142,18 @@ def twice(several: list[tuple[Copy, bytes]]) -> Iterator[Finding]:
             yield Finding(copy.path, f"another copy than {last.path}: they fork, and both stay")
 
 
+def dealt_again(of_array: list[tuple[Copy, tuple[int, ...]]]) -> Iterator[Finding]:
+    """Parts of an array, not dealt out yet, of which a task lies elsewhere too."""
+    met: set[int] = {copy.file.task for copy, _ in of_array if copy.file.task is not None}
+    for copy, tasks in of_array:
+        if copy.file.task is None:
+            both = [task for task in tasks if task in met]
+            if both:
+                lie = "lie" if len(both) > 1 else "lies"
+                yield Finding(copy.path, f"{tally.shortened(both)} of it {lie} elsewhere too, and would be dealt out once more")
+            met.update(tasks)
+
+
 def unseen(copy: Copy, there: Path) -> Finding | None:
     """A document that could be accepted a second time, since it has not expired and nothing remembers it."""
     mark = there / "seen" / clock.id_day(copy.file.id) / copy.file.id
@@ -172,6 +184,7 @@ def of_queue(path: Path) -> Iterator[Finding]:
         yield from foreign_claims(f"{path}/{state}")
     yield from strangers(f"{path}/log", {*(entry for entry in _entries(f"{path}/log") if DAY.fullmatch(entry[:-4])), "on-arrival"})
     attempts: dict[tuple[str, int], list[tuple[Copy, bytes]]] = {}
+    of_arrays: dict[str, list[tuple[Copy, tuple[int, ...]]]] = {}
     for copy, document in places.documents(places.everything(there)):
         if isinstance(document, CitError):
             yield Finding(copy.path, f"does not parse: {document}")
@@ -182,8 +195,13 @@ def of_queue(path: Path) -> Iterator[Finding]:
             yield Finding(copy.path, wrong)
         if missing:
             yield missing
+        array = tally.of_document(document) if copy.place != "refused" else None
+        if array:
+            of_arrays.setdefault(document.id, []).append((copy, array.left(copy.file)))
         if copy.place != "refused":
             attempts.setdefault((f"{copy.job} {copy.file.span}", copy.file.attempt or 0), []).append((copy, document.raw))
+    for parts in of_arrays.values():
+        yield from dealt_again(parts)
     for several in attempts.values():
         if len(several) > 1:
             yield from twice(several)

@@ -70,6 +70,9 @@ def test_an_array_as_one_and_task_by_task(ended: Lived) -> None:
     ended.run("cit-cancel", "many", status=1)
     ended.run("cit-cancel", "many_3", status=1)
     assert ended.run("cit-fsck") == "path\twhat\tmend\n"
+    [rest] = (ended.queue / "waiting").glob("*_5..9-idle.cit")
+    rest.rename(rest.with_name(rest.name.replace("_5..9", "_4..9")))
+    assert "task 4 of it lies elsewhere too" in ended.run("cit-fsck", status=1)
 
 
 def test_what_failed_is_queued_again_as_an_array(ended: Lived) -> None:
