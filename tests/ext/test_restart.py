@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,9 @@ def test_a_small_change_is_first_in_line(home: Home) -> None:
 
 def test_no_restart_of_what_runs(home: Home) -> None:
     job = home.push("runs", "#!/bin/sh\nsleep 60\n", "--export", "A=b")
+    until = time.monotonic() + 60
     while home.run("cit-show", "--tsv", job).count("\nstate\tRUNNING\n") == 0:
-        pass
+        assert time.monotonic() < until
+        time.sleep(0.1)
     assert home.completed("cit-restart", job).returncode == 75
     home.run("cit-cancel", job)
