@@ -33,7 +33,7 @@ def test_portions_are_fetched_by_scp_and_opened_by_age(cluster: Cluster) -> None
     first, again = (dict(reversed(line.split("\t")) for line in ada.text(f"cit fetch --url {job}").splitlines()) for job in ("first", "again"))
     assert first == again and list(first) == ["lib/libz.a.age"]
     url = first["lib/libz.a.age"]
-    assert url.startswith("scp://") and f":{moon.port}/.cit/store/" in url
+    assert url.startswith(f"scp{moon.place[3:]}/.cit/store/")
     ssh = "-i .ssh/id_ed25519 -o UserKnownHostsFile=.cit/known_hosts -o StrictHostKeyChecking=yes -o BatchMode=yes"
     for way in ("", "-O"):
         ada.sh(f"scp -q {way} {ssh} {url} got{way}.age")
