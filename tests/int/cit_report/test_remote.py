@@ -204,10 +204,10 @@ def test_a_wish_about_a_job_elsewhere_goes_there(cluster: Cluster, ada: Account)
 
 
 def test_every_end_is_known_at_once_however_many_there_are(cluster: Cluster, ada: Account) -> None:
-    ada.sh("seq 25 | cit push -q -J many --each - -- true")
-    cluster.host.sh(f"until [ $(ls {cluster.queue_path('done')}/2*/*-many.cit | wc -l) = 25 ]; do sleep 0.1; done")
+    ada.sh("seq 25 | cit push -q -J swarm --each - -- true")
+    cluster.host.sh(f"until [ $(ls {cluster.queue_path('done')}/2*/*-swarm.cit | wc -l) = 25 ]; do sleep 0.1; done")
     first = [line.split("\t") for line in ada.text("cit ls @team --all --tsv").split("\n")]
-    states = [row[first[0].index("state")] for row in first[1:] if row[first[0].index("name")] == "many"]
+    states = [row[first[0].index("state")] for row in first[1:] if row[first[0].index("name")] == "swarm"]
     assert states == ["COMPLETED"] * 25
     ada.sh("cit push -q -J gone -- true")
     gone = ada.text("cit show --id gone")
