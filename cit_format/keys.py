@@ -94,6 +94,16 @@ def find_personal(home: Path, configured: str | None) -> Signer | None:
     return None
 
 
+def at_hand(home: Path) -> Iterator[Signer]:
+    """Every key that the person has here, in no order that means anything: of the cit home, of ~/.ssh, of ssh-agent."""
+    for path in (home / "id_ed25519", *(Path(os.path.expanduser("~"), ".ssh", name) for name in PERSONAL)):
+        with contextlib.suppress(CitError):
+            if path.exists():
+                yield load(path)
+    for public in agent_keys().values():
+        yield Signer(public, functools.partial(_sign_elsewhere, public, None), asks=True)
+
+
 def agent_keys() -> dict[bytes, PublicKey]:
     """The keys of an accepted kind that ssh-agent holds, by blob, in its order; none where there is no agent."""
     if not os.environ.get("SSH_AUTH_SOCK"):

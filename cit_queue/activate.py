@@ -7,13 +7,16 @@ How: each step may be repeated; a kill between two leaves a replica that can be 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
 from . import mend
-from .cit_format import arrays, clock, configure, document, handover, home, messages, names, reader, sign, spool
+from .cit_format import arrays, clock, configure, document, handover, home, keys, messages, names, reader, sign, spool
 from .cit_format.document import Document
-from .cit_format.errors import NO, CitError
+from .cit_format.errors import DENIED, NO, CitError
+from .cit_format.keys import Signer
 from .cit_format.put import ACCEPTED, DUPLICATE
 
 LIVE = ("waiting", "held", "assigned", "sent")
@@ -130,13 +133,25 @@ def seen(queue: home.Queue, job: Document, mark: str, digest: str) -> None:
         spool.sync_directory(directory)
 
 
+def owners(queue: home.Queue, file: str | None, moment: datetime) -> Signer:
+    """The key in `file`, else of those that are at hand the one that the queue lists for cit-hosts. 77 says whose that would be."""
+    mine = [sign.signer(file)] if file else [sign.signer(None), *keys.at_hand(home.path())]
+    for each in mine:
+        with contextlib.suppress(CitError):
+            queue.signers.principal(each.public, handover.NAMESPACE, moment)
+            return each
+    listed = [entry for several in queue.signers.allowed.values() for entry in several if handover.NAMESPACE in entry.namespaces]
+    which = ", ".join(f"{entry.principal} ({entry.key.fingerprint})" for entry in listed) or "nobody's"
+    hint = "bring it along by ssh -A, or name its file: cit activate --key FILE"
+    raise CitError(DENIED, f"no key here may hand {queue.name} over; listed for {handover.NAMESPACE} is {which}", hint)
+
+
 def announced(queue: home.Queue, door: str, file: str | None) -> handover.Handover:
     """Write the signed handover into hosts/. 66 without a key; 77 where this queue does not list it for cit-hosts."""
-    from datetime import datetime, timezone
-
-    signer = sign.signer(file)
     now = clock.now()
-    who = queue.signers.principal(signer.public, handover.NAMESPACE, datetime.fromtimestamp(now / clock.SECOND, timezone.utc))
+    moment = datetime.fromtimestamp(now / clock.SECOND, timezone.utc)
+    signer = owners(queue, file, moment)
+    who = queue.signers.principal(signer.public, handover.NAMESPACE, moment)
     body = handover.made(queue.full_name, next_epoch(queue), queue.signer.public, queue.identity, door, now)
     made = home.signed(document.new(queue.name, document.section("handover", "toml", body)), signer, who, handover.NAMESPACE)
     found = handover.verified(made, queue.signers, now)

@@ -145,6 +145,23 @@ def test_does_the_queue_as_it_was_take_nothing_more_once_it_is_told(place: Place
     assert [parts.name for parts in spool.documents(place.account / "outbox")] == ["true"]
 
 
+def test_the_owners_key_is_found_among_those_at_hand(place: Place) -> None:
+    """Where the home has another one of its own, as at a machine that was none of the owner's before; without it the one that is wanted is named."""
+    place.sh("cit pause --freeze @main")
+    place.replicated()
+    own, owner = place.account / "id_ed25519", place.directory / ".ssh" / "id_ecdsa"
+    owner.parent.mkdir(mode=0o700)
+    for ending in ("", ".pub"):
+        os.rename(f"{own}{ending}", f"{owner}{ending}")
+    keys.generate(own, "somebody@else")
+    said = place.sh(f"cit-queue --activate --to {place.replica}")
+    assert home.Queue(place.replica).active, said
+    owner.unlink()
+    place.sh(f"cit config --queue {place.replica} active false")
+    fingerprint = keys.sshsig.parse_public_key(Path(f"{owner}.pub").read_text()).fingerprint
+    assert fingerprint in place.sh(f"cit-queue --activate --to {place.replica}", status=77)
+
+
 @pytest.mark.parametrize("who", ["stranger", "queue"])
 def test_may_nobody_else_hand_it_over(place: Place, who: str) -> None:
     """Neither a stranger's key nor the key of the queue host says who speaks for it."""
