@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shutil
 import subprocess
 import termios
 import time
@@ -143,3 +144,31 @@ def test_step_by_step(lived: Lived) -> None:
     lived.run("cit-wait", "-q", "marks", "plain")
     assert [(row["what"], row["state"]) for row in lived.rows("cit-step", "marks")[3:5]] == [("Fetch", ""), ("Tests", "FAILED")]
     assert lived.run("cit-step", "plain", "4").split("\n", 1)[1] == "a\nb\n"
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="no tmux")
+def test_on_a_real_screen(lived: Lived) -> None:
+    """tmux is the terminal: what it shows in the end is what the job showed, its title is not what the job said, and colours are put back."""
+    script = 'printf "\\033]0;evil\\007\\033[2J\\033[H\\033[?25l\\033[31mone\\033[3;5Htwo\\033(0qq\\033(B\\033[6n\\n"\n'
+    lived.push("draws", f"#!/bin/sh\n{script}", "--tty", "--tty-size", "60x20")
+    lived.run("cit-wait", "draws")
+    tmux = ["tmux", "-L", f"cit-{os.getpid()}", "-f", "/dev/null"]
+    environment = {**lived.environment, "TERM": "xterm-256color"}
+
+    def said(*words: str) -> str:
+        return subprocess.run([*tmux, *words], env=environment, cwd=lived.directory, capture_output=True, text=True, timeout=30).stdout
+
+    try:
+        said("new-session", "-d", "-x", "80", "-y", "24", "sh -c 'cit-play draws; printf after; exec sleep 60'")
+        end = time.monotonic() + 30
+        while "after" not in said("capture-pane", "-p"):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        plain, coloured = said("capture-pane", "-p").split("\n"), said("capture-pane", "-p", "-e").split("\n")
+        assert (plain[0], plain[1], plain[2][:7], plain[3]) == ("one", "", "    two", "after")
+        assert coloured[0].startswith("\x1b[31mone") and coloured[3].startswith("\x1b[39m")
+        assert said("display-message", "-p", "#{pane_title} #{cursor_flag}").endswith(" 1\n") and "evil" not in said(
+            "display-message", "-p", "#{pane_title}"
+        )
+    finally:
+        said("kill-server")
