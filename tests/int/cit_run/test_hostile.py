@@ -28,7 +28,7 @@ LEFT_BEHIND = {
     "stopped": "sh -c 'echo $$ >>$MARK; kill -STOP $$; sleep 300' &",
     "clean environment": "env -i setsid sleep 300 & echo $! >>$MARK",
 }
-FILES = int(os.environ.get("CIT_TEST_FILES", "20000"))
+FILES = int(os.environ.get("CIT_TEST_FILES", "5000"))
 FORK_LOOP = """
 import os, sys, time
 if os.fork() == 0:
