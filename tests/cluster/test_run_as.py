@@ -115,3 +115,14 @@ def test_does_nobody_elses_job_run_here(moon: lans.Node) -> None:
     refused = moon.sh("grep -l 'no account here runs jobs' .cit/refused/*own.cit .cit/queues/main/refused/*own.cit", "cit", status=None)
     assert refused.stdout.strip(), refused
     assert not moon.path("/tmp/own").exists()
+
+
+def test_is_a_secret_for_both_accounts_handed_on_and_one_for_the_representative_alone_not(moon: lans.Node) -> None:
+    moon.sh("install -m 644 /home/cit/.cit/seal.pub /tmp/cit.pub; install -m 644 /home/ada/.cit/seal.pub /tmp/ada.pub", "root")
+    moon.put("token", "canary-5511ae", "ada")
+    script = "sh -c 'id -un; wc -c <$CIT_SECRETS/TOKEN; cat $CIT_SECRETS/TOKEN'"
+    both = pushed(moon, "ada", "--name both --secret TOKEN=@token --seal-to /tmp/cit.pub --seal-to /tmp/ada.pub", script)
+    assert both.returncode == 0 and moon.text("cat .cit/work/*-both.log", "cit").split() == ["ada", "13", "***"]
+    alone = pushed(moon, "ada", "--name alone --secret TOKEN=@token --seal-to /tmp/cit.pub", script)
+    assert alone.returncode == 77 and "is sealed to others" in moon.text("cat .cit/work/*-alone.log", "cit")
+    assert moon.text("grep -rl canary-5511ae /home/ada/.cit /home/cit/.cit /dev/shm /tmp", "root", status=None) == ""
