@@ -145,7 +145,10 @@ def serve(command: str, by: Asker, queue: Callable[[Optional[str]], home.Queue],
     """Answer one command on stdout."""
     if copying.is_asked(command):
         roles.may_copy(by)
-        return copying.serve(command, account(), sight.of(by, account()))
+        own = account()
+        if own.settings.get("door-scp") is not True:
+            raise CitError(DENIED, "scp and sftp are not served at this door", "`cit fetch` is; the owner may let scp in: cit config door-scp true")
+        return copying.serve(command, own, sight.of(by, own))
     asked = roles.asked(command, by)
     place: Place = queue(asked.queue) if asked.about == roles.QUEUE else account()
     sees = sight.of(by, place)

@@ -36,6 +36,10 @@ def test_portions_are_fetched_by_scp_and_opened_by_age(cluster: Cluster) -> None
     assert url.startswith(f"scp{moon.place[3:]}/.cit/store/")
     ssh = "-i .ssh/id_ed25519 -o UserKnownHostsFile=.cit/known_hosts -o StrictHostKeyChecking=yes -o BatchMode=yes"
     for way in ("", "-O"):
+        ada.sh(f"! scp -q {way} {ssh} {url} early.age")
+        assert not ada.path("early.age").exists(), "a door refuses scp until its owner lets it in"
+    moon.sh("cit config door-scp true")
+    for way in ("", "-O"):
         ada.sh(f"scp -q {way} {ssh} {url} got{way}.age")
         assert ada.text(f"age -d -i .ssh/id_ed25519 got{way}.age") == "--version=1.3 c0ffee"
         assert hashlib.sha256(ada.path(f"got{way}.age").read_bytes()).hexdigest() == url.rpartition("/")[2]
