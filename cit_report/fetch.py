@@ -72,9 +72,10 @@ def is_asked_for(name: str, asked: Iterable[str]) -> bool:
 
 
 def wanted(found: list[Kept], glob: str) -> list[Kept]:
-    """Of these the ones that a pattern means: `.log` the log, `.` all but the log."""
+    """Of these the ones that a pattern means: `.log` the log, and the recording of a terminal; `.` all but these."""
     logs = [each for each in found if "/" not in each.path.removeprefix("work/")]
-    return logs if glob == reply.LOG else [each for each in found if each not in logs and globs.matches(each.name, glob)]
+    printed = [each for each in logs if each.path.removesuffix(reply.SUFFIX).endswith((".log", ".cast"))]
+    return printed if glob == reply.LOG else [each for each in found if each not in logs and globs.matches(each.name, glob)]
 
 
 # --- one file -------------------------------------------------------------------------------------------------------
@@ -96,8 +97,9 @@ class Source:
         own = each.path.removeprefix("work/").partition("/")[0]
         is_log = own == each.path.removeprefix("work/")
         if self.there is not None:
-            own = own.removesuffix(reply.SUFFIX).removesuffix(".log") if is_log else own
-            yield from ask.pieces(self.there.place, *(("log", own, "0") if is_log else ("file", each.sha256, "0", own)))
+            name, dot, what = own.removesuffix(reply.SUFFIX).rpartition(".")
+            words = ("log", name, "0", *([what] if what == "cast" else [])) if is_log and dot else ("file", each.sha256, "0", own)
+            yield from ask.pieces(self.there.place, *words)
             return
         try:
             assert account is not None

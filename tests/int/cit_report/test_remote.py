@@ -190,6 +190,7 @@ def test_parts_times_and_a_recording_come_by_the_door(cluster: Cluster, ada: Acc
     ada.sh("""cit push -J parts -- sh -c 'cit-part one -- echo first; cit-part --apart two -- sh -c "echo second; exit 3"; exit 3'""")
     ada.sh("cit wait -q parts", status=3)
     assert ada.text("cit play shown") == "on a terminal"
+    assert sorted(path.rpartition(".")[2] for path in ada.text("cit fetch shown .log got").split("\n")) == ["cast", "log"]
     assert [line.split("\t")[:3] for line in ada.text("cit log --parts parts").split("\n")[1:]] == [["one", "COMPLETED", "0"], ["two", "FAILED", "3"]]
     assert (ada.text("cit log --part one parts"), ada.text("cit log -f --part two parts")) == ("first", "second")
     times = [line.split("\t") for line in ada.text("cit log --times parts").split("\n")]
