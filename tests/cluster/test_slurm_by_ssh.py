@@ -31,7 +31,7 @@ class Site(Cluster):
         machines["login"].sh("mkdir /srv/slurm", "root")
         self.slurm = Slurm(Path("/srv/slurm"), CPUS, machines["login"])
         self.host.sh(f"ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519; cit config @main door {self.host.place}/@main")
-        owner = Member(self.host, "cit", ".ssh/id_ed25519")
+        owner = Member(self.host, "cit", ".cit/id_ed25519")  # made before there was another
         self.host.sh("cat >>.cit/queues/main/allowed_signers", stdin=owner.listed(PERSON).encode())
         self.login.put(".ssh/authorized_keys", self.host.text("cat .ssh/id_ed25519.pub"))
         self.host.put(".ssh/known_hosts", self.login.known)
