@@ -20,6 +20,7 @@ from . import (
     held,
     keep,
     limits,
+    maintainers,
     own_record,
     public,
     reached,
@@ -259,6 +260,7 @@ def laid_out(attempt: Attempt, account: home.Account, slots: int, own: str) -> t
     why = why or objection
     if place is None:
         place = workspace.laid_out(f"{account.path}/work", own, job.name, files, slots, reuse.owner(job) if is_incremental(attempt) else "")
+    maintainers.let_in(str(account.path), place.workspace, maintainers.access(account.settings))
     if is_incremental(attempt):
         workspace.written(f"{place.record}/{reuse.BEFORE}", reuse.written(place.before))
     steps = [step(module, place.record, place.workspace) for module in before]

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import conditions
+from . import conditions, maintainers
 from .cit_format import body, clock
 from .cit_format.document import Document
 from .cit_format.errors import CONFIG, DATA, CitError
@@ -87,6 +87,7 @@ def limited(order: Order, mine: Attempt, settings: Settings, cores: Sequence[int
         mem=size(mine.said, "mem"),
         tmp=size(mine.said, "tmp"),
         nice=mine.integer("nice"),
+        mask=maintainers.MASKS[maintainers.access(settings)],
         log_limit=log_limit(settings),
         cores=list(cores),
         group=f"{top}/{named(os.path.dirname(order.record), own)}" if top else "",

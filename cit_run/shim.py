@@ -49,6 +49,7 @@ class Order(NamedTuple):
     tmp: int = 0  # bytes that the workspace may take, 0: any
     log_limit: int = 0  # bytes of a log, 0: any
     nice: int = 0
+    mask: int = 0o022  # umask
     cores: list[int] = []  # the processors that it keeps to; none: all that there are
     group: str = ""  # directory of its own cgroup, where it gets one
     group_home: str = ""  # and of that in which its shim lives

@@ -34,7 +34,6 @@ LARGE = 4 << 20  # bytes of a log from which on the steps after a job are worth 
 def serve() -> None:
     """Run orders until the socket is closed."""
     os.set_inheritable(SOCKET, False)  # no job may speak for us
-    os.umask(0o022)
     listen()
     while True:
         order = received()
@@ -126,6 +125,7 @@ def restored(status: int, path: str) -> None:
 
 def run(job: Job, status: int) -> tuple[str, bool]:
     """All steps of a job, then nothing of it is left: the line of its end."""
+    os.umask(job.mask)
     for path in job.remove:
         removed(path)
     watch = Watch(job, status)

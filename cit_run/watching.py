@@ -51,6 +51,7 @@ class Job:
     tmp: int
     log_limit: int
     nice: int
+    mask: int
     cores: list[int]
     group: str
     group_home: str

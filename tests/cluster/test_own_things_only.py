@@ -126,3 +126,30 @@ def test_least_privilege_shows(lan) -> None:
         own = f"/home/{user}"
         assert node.text(f"find {own} -perm /6000 -o -perm /022 ! -type l -o ! -user {user} | grep -v '/\\.ssh/.*pub$'", "root", status=None) == ""
         assert node.text(f"stat -c %a {own}/.cit", "root") == "700"
+
+
+def test_maintainers_see_workspaces_as_far_as_the_owner_lets_them(lan) -> None:
+    """D6: members of the account's own group read, or change, what lies in workspaces, and nothing else of the account."""
+    machine = lan({"moon": ["build", "mia", "eve"]})["moon"]
+    build, mia, eve = (machine.account(name) for name in ("build", "mia", "eve"))
+    machine.sh("usermod -aG build mia", "root")
+    build.sh("chmod 755 ~")
+    place = "/home/build/.cit/work/lib/0"
+
+    def may(account: Account, command: str) -> bool:
+        return account.sh(command, status=None).returncode == 0
+
+    push = "cit push -q --wait -J lib -- sh -c 'echo code >made; mkdir -p d'"
+    build.sh(push)
+    assert not may(mia, f"cat {place}/made")
+    build.sh(f"cit config workspace-group r; {push}")
+    assert may(mia, f"cat {place}/made") and not may(mia, f"echo x >{place}/made") and not may(mia, f"touch {place}/new")
+    build.sh(f"cit config workspace-group rw; {push}")
+    assert may(mia, f"cat {place}/made && echo mended >{place}/made && echo new >{place}/d/new")
+    home = "/home/build/.cit"
+    private = [f"ls {home}", f"ls {home}/work", f"cat {home}/key", f"cat {place}/.cit/status", f"cat {home}/work/*lib.log"]
+    assert not any(may(mia, command) for command in private)
+    assert not may(eve, f"ls {place}") and not may(mia, f"mv {home}/work/lib {home}/work/gone")
+    build.sh(f"cit config workspace-group none; {push}")
+    assert not may(mia, f"ls {place}")
+    build.sh("cit config workspace-group all", status=2)
