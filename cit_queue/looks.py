@@ -149,6 +149,16 @@ def over(directories: list[Path], wanted: set[str], sees: Sees) -> list[bytes]:
     return pieces
 
 
+def why(queue: home.Queue, identity: str, sees: Sees = None) -> bytes:
+    """What the scheduler says of a job that waits, a line a builder; 66 where none of this ID waits."""
+    import subprocess
+
+    if not any(state in ("waiting", "held") for state, _ in found(queue, identity, sees)):
+        raise CitError(NOT_FOUND, f"no job {identity} waits", "`have` tells in which state it is")
+    asked = ["cit-schedule", "-q", "--queue", str(queue.path), "--explain", identity]
+    return subprocess.run(asked, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+
+
 def changed(directory: Path) -> int:
     """When a name in it changed last; 0 where it is not there."""
     try:
@@ -341,8 +351,8 @@ def answer(place: Place, verb: str, words: list[str], who: str = "", sees: Sees 
     if verb == "have":
         return have(place, words, sees)
     if isinstance(place, home.Queue):
-        if verb == "ended":
-            return [ended(place, words, sees)], OK
+        if verb in ("ended", "why"):
+            return [ended(place, words, sees) if verb == "ended" else why(place, words[0], sees)], OK
         return [builders(place, sees) if verb == "builders" else alive(place, who)], OK
     if verb == "log":
         return log(place, words[0], words[1], sees, whole, *words[2:]), OK

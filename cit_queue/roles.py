@@ -40,6 +40,7 @@ VERBS = {
     "get": Verb(EITHER, 1, 1, "get ID"),
     "have": Verb(EITHER, 1, 1000, "have ID..."),
     "ended": Verb(QUEUE, 2, 1001, "ended DURATION ID[_TASK]..."),
+    "why": Verb(QUEUE, 1, 1, "why ID"),
     "finished": Verb(ACCOUNT, 0, 0, "finished"),
     "load": Verb(ACCOUNT, 0, 0, "load"),
     "builders": Verb(QUEUE, 0, 0, "builders"),
@@ -63,7 +64,7 @@ _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+:/=-]*")
 _FINGERPRINT = r"SHA256:[A-Za-z0-9+/]{43}"
 ROLES = {
     "person": Role(
-        QUEUE, ("put-accept", "ls", "get", "have", "ended", "builders", "log", "file", "alive"), _PERSON, "USER@HOST, as in allowed_signers"
+        QUEUE, ("put-accept", "ls", "get", "have", "ended", "why", "builders", "log", "file", "alive"), _PERSON, "USER@HOST, as in allowed_signers"
     ),
     "builder": Role(QUEUE, ("put-done", "have", "alive"), re.compile(_FINGERPRINT), "the fingerprint of the builder's key"),
     "queue": Role(

@@ -315,10 +315,11 @@ def moved(copy: Copy, to: Path, keep: bool) -> None:
 
 
 def sent_from(queue: home.Queue, there: Home) -> Iterator[Copy]:
-    """What was sent to a queue from here."""
+    """The jobs that were sent to a queue from here."""
     for copy in places.copies(f"{there.account}/outbox/sent", "outbox", None) if there.account else ():
         with contextlib.suppress(FileNotFoundError):
-            if glance.at(copy.path).text("queue") == queue.full_name:
+            said = glance.at(copy.path)
+            if said.kind == "job" and said.text("queue") == queue.full_name:
                 yield copy
 
 

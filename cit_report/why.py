@@ -55,7 +55,9 @@ def pending(job: Seen, now: int) -> Answer:
         return Answer("its queue took it; nothing was heard of it since", next=(resend,))
     if queue and queue.remote and copy.place == "waiting":
         there = (f"cit queues --queue @{queue.path.name}", "how it is there")
-        return Answer(f"it waits for a builder in queue @{queue.path.name}, which is elsewhere", next=(there,))
+        reasons = explained(queue, job.document.id)
+        heading = "what the scheduler there says:" if reasons else ""
+        return Answer(f"it waits for a builder in queue @{queue.path.name}, which is elsewhere", heading, tuple(reasons), (there,))
     if copy.place == "outbox":
         return Answer("its queue could not be reached, so it is kept here and tried again", next=(("cit outbox send", "try now"),))
     if queue and copy.place in ("waiting", "held") and queues.state(queue) != "active":
@@ -138,6 +140,11 @@ def _pauses(queue: home.Queue) -> tuple[str, ...]:
 
 def explained(queue: home.Queue, identity: str) -> list[str]:
     """A line a builder: why it does not take the job now, as the scheduler of this queue says it; none where it cannot say."""
+    if queue.remote:
+        with contextlib.suppress(CitError):
+            answer = remote.Asker().ask(queue, "why", identity)
+            return [screen.line(line) for line in (answer or b"").decode("utf-8", "replace").splitlines()]
+        return []
     import subprocess
 
     asked = ["cit-schedule", "-q", "--queue", str(queue.path), "--explain", identity]
@@ -194,7 +201,8 @@ def of_array(job: Seen, known: tally.Tally) -> Answer:
     if known.state in ("RUNNING", "PENDING", "HELD"):
         todo += [(f"cit wait {job.short}", "wait for the last one"), (f"cit cancel {job.short}", "drop what has not ended")]
     left = [copy for copy in job.copies if copy.place == "waiting" and copy.queue and copy.file.task is None]
-    reasons = explained(home.Queue(Path(str(left[0].queue))), str(left[0].file)) if left else []
+    queue = home.Queue(Path(str(left[0].queue))) if left else None
+    reasons = explained(queue, job.document.id if queue.remote else str(left[0].file)) if queue else []
     return Answer(sentence, "what the scheduler says of the rest:" if reasons else "", tuple(reasons), tuple(todo))
 
 

@@ -20,9 +20,9 @@ QUEUE_ROLES = {"person", "builder"}
 KEY = "SHA256:" + "k" * 43
 WHO = {"person": "ada@sun", "builder": KEY, "queue": f"main@{KEY}", "reader": "ada@sun"}
 ID = " 01kax0m2ht8f0v3q6s9y2c4e7g"
-WORDS = {"get": ID, "have": ID, "ended": f" 0s{ID}", "log": " x.a1-y 0", "file": f" {'0' * 64} 0", "stashed": " libz"}
+WORDS = {"get": ID, "have": ID, "ended": f" 0s{ID}", "why": ID, "log": " x.a1-y 0", "file": f" {'0' * 64} 0", "stashed": " libz"}
 MAY = {
-    "person": {"put-accept", "ls", "get", "have", "ended", "builders", "log", "file", "alive"},
+    "person": {"put-accept", "ls", "get", "have", "ended", "why", "builders", "log", "file", "alive"},
     "builder": {"put-done", "have", "alive"},
     "queue": {"put-inbox", "put-control", "finished", "put-tickets", "load", "have", "alive"},
     "reader": {"ls", "get", "log", "file", "stashed", "alive"},

@@ -204,6 +204,13 @@ def test_a_wish_about_a_job_elsewhere_goes_there(cluster: Cluster, ada: Account)
     assert "cancel" not in rows(ada, "cit ls --all"), "a wish is no job"
 
 
+def test_why_a_job_waits_elsewhere_the_scheduler_there_says(cluster: Cluster, ada: Account) -> None:
+    ada.sh("cit push -q -J picky -C no-such-tag -- true")
+    told = ada.text("cit why picky")
+    assert "it waits for a builder in queue @team" in told and "what the scheduler there says:" in told and "moon: never: " in told, told
+    ada.sh("cit cancel picky; cit wait -q picky", status=143)
+
+
 def test_every_end_is_known_at_once_however_many_there_are(cluster: Cluster, ada: Account) -> None:
     ada.sh("seq 25 | cit push -q -J swarm --each - -- true")
     cluster.host.sh(f"until [ $(ls {cluster.queue_path('done')}/2*/*-swarm.cit | wc -l) = 25 ]; do sleep 0.1; done")
