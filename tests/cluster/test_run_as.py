@@ -122,7 +122,8 @@ def test_is_a_secret_for_both_accounts_handed_on_and_one_for_the_representative_
     moon.put("token", "canary-5511ae", "ada")
     script = "sh -c 'id -un; wc -c <$CIT_SECRETS/TOKEN; cat $CIT_SECRETS/TOKEN'"
     both = pushed(moon, "ada", "--name both --secret TOKEN=@token --seal-to /tmp/cit.pub --seal-to /tmp/ada.pub", script)
-    assert both.returncode == 0 and moon.text("cat .cit/work/*-both.log", "cit").split() == ["ada", "13", "***"]
+    *said, hidden = moon.text("cat .cit/work/*-both.log", "cit").split()
+    assert (both.returncode, said, set(hidden)) == (0, ["ada", "13"], {"*"})
     alone = pushed(moon, "ada", "--name alone --secret TOKEN=@token --seal-to /tmp/cit.pub", script)
     assert alone.returncode == 77 and "is sealed to others" in moon.text("cat .cit/work/*-alone.log", "cit")
     assert moon.text("grep -rl canary-5511ae /home/ada/.cit /home/cit/.cit /dev/shm /tmp", "root", status=None) == ""

@@ -154,10 +154,11 @@ def test_a_sleeper_that_was_killed_is_replaced(machine: Machine) -> None:
 def holders(path: Path) -> set[int]:
     """The groups of the processes that have a file open."""
     found = set()
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if os.readlink(link) == str(path):
-                found.add(os.getpgid(int(link.parts[2])))
+    for process in (name for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            links = [f"/proc/{process}/fd/{number}" for number in os.listdir(f"/proc/{process}/fd")]
+            if any(os.readlink(link) == str(path) for link in links):
+                found.add(os.getpgid(int(process)))
     return found
 
 
