@@ -61,7 +61,7 @@ def test_every_role_against_every_verb(house: House, gate: Gate, role: str) -> N
         said = ended.stderr.decode().splitlines()
         if verb in MAY[role]:
             there = 77 if role == "person" else 66  # logs and files are the build account's, whose list does not have ben
-            wanted = {"get": 66, "log": there, "file": there, "stashed": 66, "have": 1}.get(verb, 65 if VERBS[verb].takes else 0)
+            wanted = {"get": 66, "why": 66, "log": there, "file": there, "stashed": 66, "have": 1}.get(verb, 65 if VERBS[verb].takes else 0)
             assert ended.returncode == wanted, (verb, said)
         else:
             assert (ended.returncode, ended.stdout) == (77, b""), (verb, said)
